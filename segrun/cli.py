@@ -1,0 +1,193 @@
+"""The command line: the command word first, then Hydra. Imports neither torch nor Hydra by itself,
+so that `segrun --help` is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from segrun.errors import Interrupted, RequestError, SegrunError, closest
+
+# command -> (its primary config in conf/, its module in segrun.commands, what it does)
+COMMANDS = {
+    "train": ("train", "train", "train a model; -m sweeps over values"),
+    "eval": ("eval", "evaluate", "score a checkpoint on a data set"),
+    "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
+    "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
+}
+
+EXAMPLES = """examples:
+  segrun train strategy=finetune                              the default data set, drawn by the program
+  segrun train dataset=folder dataset.root=slides/ labels=20  twenty labelled images of your own
+  segrun train -m strategy=scratch,finetune seed=0,1          a sweep: four runs and a table
+  segrun train resume=outputs/train/<run>                     go on where a run stopped
+  segrun plan strategy=finetune freeze=gradual                the plan, without training
+  segrun eval checkpoint=outputs/train/<run>/best.ckpt        scores of the stored test split
+  segrun predict checkpoint=… input=photos/ output=masks/     indexed masks of the original size
+
+Behind every command: --help (groups and options), --cfg job, --info, -m, --config-dir <folder>.
+Shell completion: eval "$(segrun -sc install=bash)"
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point. Exit status: 0, 1 a failure on the way, 2 a wrong request, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.exit(dispatch(words))
+    except (SegrunError, Interrupted) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail(Interrupted("Interrupted."))
+    except BrokenPipeError:  # `segrun plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        fail(SegrunError(f"{type(error).__name__}: {str(error).strip() or 'no message'}"), hint=True)
+
+
+def fail(error: SegrunError | Interrupted, hint: bool = False) -> NoReturn:
+    if os.environ.get("SEGRUN_DEBUG") == "1":
+        raise error
+    print(f"segrun: {error}", file=sys.stderr)
+    if hint:
+        print("This is not an error that segrun knows; SEGRUN_DEBUG=1 shows where it arose.", file=sys.stderr)
+    sys.exit(error.status)
+
+
+def dispatch(words: list[str]) -> int:
+    if words and words[0] == "-sc":  # completion: the command word is taken off COMP_LINE instead
+        return complete(words)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from segrun import __version__
+
+        print(f"segrun {__version__}")
+        return 0
+    command, *rest = words
+    if command not in COMMANDS:
+        raise RequestError(f"{command!r} is no command. {closest(command, COMMANDS)}")
+    if "--help" in rest or "-h" in rest:
+        from segrun.report.help import explain
+
+        print(explain(command, COMMANDS[command], rest))
+        return 0
+    return run_hydra(command, rest)
+
+
+def overview() -> str:
+    lines = ["segrun: transfer learning in image segmentation", "", "usage: segrun <command> [key=value …] [flags]", ""]
+    lines += [f"  {name:<9}{does}" for name, (_, _, does) in COMMANDS.items()]
+    return "\n".join([*lines, "", EXAMPLES.rstrip()])
+
+
+def run_hydra(command: str, words: list[str]) -> int:
+    """Compose the config and run the command; with -m, once for every combination."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us: their words are ours
+    import hydra
+
+    from segrun import config
+
+    primary, module, _ = COMMANDS[command]
+    status = 0
+
+    def task(cfg: Any) -> Any:
+        nonlocal status
+        result = importlib.import_module(f"segrun.commands.{module}").run(config.named(cfg))
+        status = max(status, int(getattr(result, "status", 0)))
+        return result
+
+    sys.argv = [f"segrun {command}", *(quoted(word, "-m" in words or "--multirun" in words) for word in words)]
+    with explained(primary, words):
+        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
+    if status == 0 and ("-m" in words or "--multirun" in words):
+        from segrun.commands.sweep import last_status
+
+        status = last_status()
+    return status
+
+
+def complete(words: list[str]) -> int:
+    line = os.environ.get("COMP_LINE", "segrun train ")
+    before, _, rest = line.lstrip().partition(" ")
+    command, space, rest = rest.lstrip().partition(" ")
+    if not space:
+        print(" ".join(name for name in COMMANDS if name.startswith(command)))
+        return 0
+    if "query" in words[-1] and command not in COMMANDS:
+        return 0
+    os.environ["COMP_LINE"] = f"{Path(before).name} {rest}"
+    sys.argv = [before, *words]
+    import hydra
+
+    from segrun import config
+
+    primary = COMMANDS.get(command, COMMANDS["train"])[0]
+    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(print)()
+    return 0
+
+
+def quoted(word: str, multirun: bool = False) -> str:
+    """Quote the value of a path key, so that Hydra's grammar leaves `a b`, `x=1`, `(2)` and 写真/ alone.
+    In a sweep, commas part values, unless the whole value is a path that exists."""
+    from segrun.config import PATH_KEYS
+
+    key, equals, value = word.partition("=")
+    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null"):
+        return word
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    many = multirun and "," in value and not Path(value).expanduser().exists()
+    return f"{key}={','.join(quote(part) for part in (value.split(',') if many else [value]))}"
+
+
+def quote(value: str) -> str:
+    home = str(Path(value).expanduser()) if value.startswith("~") else value
+    # a backslash counts for Hydra only before a quote, so a trailing one is the only other to double
+    escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ('\\"' if m[2] else ""), home)
+    return f'"{escaped}"'
+
+
+@contextlib.contextmanager
+def explained(primary: str, words: list[str]) -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's exceptions into a line or two with the cure."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(in_our_words(primary, error)) from error
+    except SystemExit as end:  # argparse and Hydra's own exits
+        if end.code not in (0, None):
+            raise RequestError(f"cannot read the command line {' '.join(words)!r}.") from end
+        raise
+
+
+def in_our_words(primary: str, error: BaseException) -> str:
+    from hydra.errors import MissingConfigException
+
+    from segrun.config import unknown_key
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        if group:
+            return f"{group} has no option {option!r}. {closest(option, error.options or [])}"
+        return f"there is no config named {option!r}. {closest(option, error.options or [])}"
+    text = str(error).strip()
+    if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|append to config.*?'([^']+)'", text):
+        key = next(group for group in found.groups() if group)
+        if full := re.search(r"full_key: (\S+)", str(error.__cause__ or "")):
+            key = full[1]
+        return f"there is no key {key!r}. {unknown_key(primary, key)}"
+    first = text.splitlines()[0] if text else type(error).__name__
+    cause = str(error.__cause__).splitlines()[0] if error.__cause__ and str(error.__cause__) else ""
+    return f"{first} {cause}".strip()

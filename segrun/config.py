@@ -1,0 +1,184 @@
+"""From words to objects: the only file besides cli.py that knows Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segrun.errors import RequestError, closest
+
+T = TypeVar("T")
+Config = DictConfig
+
+# keys whose values are paths: quoted before Hydra parses them, `~` expanded
+PATH_KEYS = {
+    "checkpoint", "input", "output", "resume",
+    "dataset.root", "dataset.split.train", "dataset.split.val", "dataset.split.test", "backbone.weights",
+}  # fmt: skip
+
+# what may differ between a run and its resumption, and between two runs that are the same run
+INCIDENTAL = ("trainer.device", "trainer.workers", "tracker", "resume", "output", "trust", "names")
+
+
+def conf_dir() -> Path:
+    """The shipped conf/: inside the package (wheel) or beside it (a clone, editable install)."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def compose(name: str, overrides: Sequence[str] = ()) -> Config:
+    """The config that the command line would make; errors are the command line's own."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from segrun.cli import explained, quoted
+
+    GlobalHydra.instance().clear()
+    with explained(name, list(overrides)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    return named(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices)
+
+
+def plain(cfg: Any) -> Any:
+    """The resolved config as dicts and lists, ready for YAML, JSON or a checkpoint."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise RequestError(_missing(error)) from error
+
+
+def from_plain(values: Mapping[str, Any]) -> Config:
+    """A config out of a checkpoint."""
+    return OmegaConf.create(dict(values))
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+
+
+def typed(cfg: Any, kind: type[T], place: str) -> T:
+    """`cfg` as the dataclass `kind`: an unknown key, a wrong type or a missing value is refused by name."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(kind), cfg)
+        result = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
+        reason = str(error).splitlines()[0]
+        raise RequestError(f"{place}.{key}: {reason}.") from error
+    assert isinstance(result, kind)
+    return result
+
+
+def build(cfg: Any, place: str, *, trust: Sequence[str] | None = None, **given: Any) -> Any:
+    """The object that `cfg._target_` names, made from the rest of `cfg` and from `given`.
+
+    `trust=None` says that the config is the user's own; a sequence, that it came out of a checkpoint:
+    then only classes defined inside segrun, or in a module listed there, are made.
+
+    Raises:
+        RequestError: no such class, or arguments that it does not take.
+    """
+    values = dict(plain(cfg)) if not isinstance(cfg, dict) else dict(cfg)
+    target = values.pop("_target_", None)
+    if not isinstance(target, str):
+        raise RequestError(f"{place}: has no _target_. Choose {place}=<name> or give {place}._target_=<class>.")
+    made = locate(target, place, trust)
+    arguments = {**{key: _nested(value, f"{place}.{key}", trust) for key, value in values.items()}, **given}
+    try:
+        inspect.signature(made).bind(**arguments)
+    except TypeError as error:
+        takes = [p for p in inspect.signature(made).parameters if p not in given]
+        raise RequestError(f"{place}: {target} {error}. It takes {', '.join(takes)}.") from error
+    return made(**arguments)
+
+
+def _nested(value: Any, place: str, trust: Sequence[str] | None) -> Any:
+    if isinstance(value, dict) and "_target_" in value:
+        return build(value, place, trust=trust)
+    if isinstance(value, list):
+        return [_nested(item, f"{place}[{i}]", trust) for i, item in enumerate(value)]
+    return value
+
+
+def locate(target: str, place: str, trust: Sequence[str] | None) -> Any:
+    """The class behind a dotted path. What is trusted is judged by where the class was *defined*:
+    `segrun.x.os.system` begins with segrun, too."""
+    module, _, name = target.rpartition(".")
+    allowed = None if trust is None else ("segrun", *trust)
+    if allowed is not None and not any(module == ok or module.startswith(f"{ok}.") for ok in allowed):
+        raise RequestError(
+            f"{place}: the checkpoint names {target}, which is not segrun's. "
+            f"If you know and trust that code: trust=[{module}]."
+        )
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's own class lies in the current folder
+    try:
+        made = getattr(__import__(module, fromlist=[name]), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RequestError(f"{place}: there is no {target} ({error}).") from error
+    home = getattr(made, "__module__", "")
+    if not inspect.isclass(made) or (
+        allowed is not None and not any(home == ok or home.startswith(f"{ok}.") for ok in allowed)
+    ):
+        raise RequestError(f"{place}: {target} is not a class that may be built here.")
+    return made
+
+
+def identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat config without what cannot change the outcome."""
+    flat = dict(_flat(values))
+    return {k: v for k, v in flat.items() if not any(k == i or k.startswith(f"{i}.") for i in INCIDENTAL)}
+
+
+def config_hash(values: Mapping[str, Any]) -> str:
+    """Ten characters that two configs share when they ask for the same run."""
+    text = json.dumps(identity(values), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def in_multirun() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def named(cfg: Config, choices: Mapping[str, Any] | None = None) -> Config:
+    """Write the chosen options' names into the config: folder names and tables are made of them."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if choices is None:
+        choices = HydraConfig.get().runtime.choices
+    chosen = {k: v for k, v in choices.items() if "/" not in k and isinstance(v, str) and v != "null"}
+    return OmegaConf.merge(OmegaConf.create({"names": chosen}), OmegaConf.to_container(cfg))  # type: ignore[return-value]
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(values, Mapping) and values:
+        return [pair for k, v in values.items() for pair in _flat(v, f"{prefix}.{k}" if prefix else str(k))]
+    return [(prefix, values)]
+
+
+def _missing(error: OmegaConfBaseException) -> str:
+    key = getattr(error, "full_key", None) or getattr(error, "key", None)
+    return f"{key} has no value: give {key}=…" if "issing" in str(error) else str(error).splitlines()[0]
+
+
+@functools.cache
+def all_keys(name: str) -> tuple[str, ...]:
+    """Every key of the default config of a command, for `did you mean`."""
+    return tuple(key for key, _ in _flat(OmegaConf.to_container(compose(name))))
+
+
+def unknown_key(name: str, key: str) -> str:
+    return closest(key, all_keys(name))

@@ -1,0 +1,1 @@
+"""Images and masks: reading, data sets, splits, sizes, augmentation, loading."""

@@ -1,0 +1,103 @@
+"""Image and mask files to tensors. Nothing is guessed: what cannot be read right is refused by name."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from segrun.errors import DataError, listed
+from segrun.types import VOID, ClassMap
+
+
+def open_image(path: Path) -> Image.Image:
+    """The decoded picture, turned as its EXIF orientation says.
+
+    Raises:
+        DataError: missing, no image, truncated, or too large to be one (Pillow's bomb guard).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as an image ({reason}).") from error
+
+
+def read_image(path: Path) -> Tensor:
+    """(3, H, W) RGB: uint8, or float32 in [0, 1] for files of 16 bits a channel or of floats.
+
+    Grey is repeated, palettes are looked up, an alpha channel is dropped. Pillow reads 16-bit RGB as 8-bit.
+    """
+    return image_tensor(open_image(path), str(path))
+
+
+def image_tensor(image: Image.Image, name: str = "image") -> Tensor:
+    """As `read_image`, from a picture in memory."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float32)
+        values /= 1.0 if image.mode == "F" else 65535.0
+        if values.min() < 0 or values.max() > 1:
+            raise DataError(f"{name}: values reach outside {'0…1' if image.mode == 'F' else '0…65535'}.")
+        return torch.from_numpy(values).expand(3, *values.shape).contiguous()
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    array = np.asarray(image.convert("RGB"))
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def mask_values(path: Path) -> NDArray[np.int64]:
+    """The raw values of a mask file: (H, W) indices, or (H, W, 3) colours where its channels differ."""
+    image = open_image(path)
+    if image.mode in ("RGBA", "LA", "RGB", "CMYK", "YCbCr"):
+        colours = np.asarray(image.convert("RGB"), dtype=np.int64)
+        grey = (colours[..., :1] == colours).all()
+        return colours[..., 0] if grey else colours
+    if image.mode == "F":
+        raise DataError(f"{path}: a mask of floats; save class indices, colours or 0/255.")
+    return np.asarray(image, dtype=np.int64)  # L, P (the indices), 1, I, I;16
+
+
+def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
+    """Raw values to (H, W) uint8 class indices.
+
+    coding: "index", "binary" (0 and 255) or "colour" (the palette of `classes`).
+
+    Raises:
+        DataError: a value or colour outside the classes, with its count.
+    """
+    if coding == "colour":
+        if values.ndim == 2:
+            values = np.repeat(values[..., None], 3, axis=2)
+        key = values @ np.array([65536, 256, 1])
+        known = {(r << 16) + (g << 8) + b: index for index, (r, g, b) in enumerate(classes.palette)}
+        void = [] if ignore in range(len(classes)) else [(ignore << 16) + (ignore << 8) + ignore]
+        table = {**{v: VOID for v in void}, **known}
+    elif values.ndim == 3:
+        raise DataError(f"{path}: a mask in colours. Say dataset.masks=colour and give each class its colour.")
+    else:
+        key = values
+        table = {0: 0, 255: 1} if coding == "binary" else {index: index for index in range(len(classes))}
+        table.setdefault(ignore, VOID)
+    present, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
+    strange = [(int(v), int(n)) for v, n in zip(present, count, strict=True) if int(v) not in table]
+    if strange:
+        shown = (
+            f"{f'#{value:06x}' if coding == 'colour' else value} ({n} pixels)" for value, n in strange
+        )
+        raise DataError(
+            f"{path}: values outside the {len(classes)} classes: {listed(shown)}. "
+            "Mend the mask, or correct dataset.classes, dataset.masks or dataset.ignore_index."
+        )
+    lookup = np.array([table[int(value)] for value in present], dtype=np.uint8)
+    return torch.from_numpy(lookup[inverse].reshape(key.shape))

@@ -1,0 +1,1 @@
+"""Carrying a plan out: the loop, scoring, predicting, checkpoints."""

@@ -1,0 +1,60 @@
+"""Device, precision and processes: one accelerator a run."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+
+from segrun.errors import RequestError
+
+
+def accelerator(device: str, precision: str) -> Accelerator:
+    """The accelerator for a device (auto, cpu, cuda) and precision (auto, fp32, bf16, fp16).
+
+    Jobs of one process may differ in both: what accelerate keeps for the process is reset.
+
+    Raises:
+        RequestError: CUDA without a GPU, fp16 on a CPU.
+    """
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RequestError("trainer.device=cuda: torch sees no CUDA device here. Use device=auto or cpu.")
+    if precision == "fp16" and not cuda:
+        raise RequestError("trainer.precision=fp16 needs CUDA. Use fp32, or bf16 where the processor has it.")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    mixed = {"auto": "bf16" if fast_bf16(cuda) else "no", "fp32": "no"}.get(precision, precision)
+    return Accelerator(cpu=not cuda, mixed_precision=mixed)
+
+
+def fast_bf16(cuda: bool) -> bool:
+    """Whether bf16 is done by the processor: emulated, it is many times slower than fp32."""
+    if cuda:
+        return torch.cuda.get_device_capability()[0] >= 8
+    asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in asks if ask is not None)
+
+
+def loader_workers(asked: int, cuda: bool) -> int:
+    """On a CPU the loader would only take cores from the network; a GPU waits for it."""
+    if asked >= 0:
+        return asked
+    return min(8, os.cpu_count() or 1) if cuda else 0
+
+
+def peak_memory(cuda: bool) -> int:
+    """Bytes: of the GPU since the run began, or of this process."""
+    if cuda:
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except ImportError:  # Windows
+        return 0
+    import sys
+
+    return int(used if sys.platform == "darwin" else used * 1024)

@@ -1,0 +1,58 @@
+"""What is only tuned: the trainer's settings, checked by OmegaConf. conf/trainer holds the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from segrun.errors import RequestError
+
+MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
+
+
+@dataclass
+class TrainerSettings:
+    """conf/trainer/default.yaml says what each means."""
+
+    epochs: int
+    steps: Optional[int]  # noqa: UP045 – OmegaConf reads the annotation
+    batch_size: int
+    accumulate: int
+    clip: Optional[float]  # noqa: UP045
+    precision: str
+    device: str
+    channels_last: bool
+    compile: bool
+    workers: int
+    deterministic: bool
+    monitor: str
+    eval_every: int
+    patience: Optional[int]  # noqa: UP045
+    ema: Optional[float]  # noqa: UP045
+    decay_1d: bool
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "accumulate", "eval_every"):
+            if getattr(self, key) < 1:
+                raise RequestError(f"trainer.{key}={getattr(self, key)}: at least 1.")
+        if self.steps is not None and self.steps < self.epochs:
+            raise RequestError(f"trainer.steps={self.steps}: at least one an epoch, of which there are {self.epochs}.")
+        if self.monitor not in MONITORS:
+            raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise RequestError(f"trainer.precision={self.precision}: choose auto, fp32, bf16 or fp16.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise RequestError(f"trainer.device={self.device}: choose auto, cpu or cuda.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
+        if self.clip is not None and self.clip <= 0:
+            raise RequestError(f"trainer.clip={self.clip}: above 0, or null.")
+        if self.patience is not None and self.patience < 1:
+            raise RequestError(f"trainer.patience={self.patience}: at least 1, or null.")
+
+    def steps_per_epoch(self, images: int) -> list[int]:
+        """Optimizer steps of each epoch: one pass in full batches, or the total parted evenly."""
+        if self.steps is None:
+            return [max(1, round(images / (self.batch_size * self.accumulate)))] * self.epochs
+        ends = [self.steps * (epoch + 1) // self.epochs for epoch in range(self.epochs)]
+        return [end - start for start, end in zip([0, *ends], ends, strict=False)]

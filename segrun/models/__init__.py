@@ -1,0 +1,1 @@
+"""Backbones, heads, and the parts that a model is made of."""

@@ -1,0 +1,121 @@
+"""Parts: the named, ordered pieces of a model that freezing, rates and terms speak of. Names only, no tensors."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from segrun.errors import RequestError
+
+Kind = Literal["weight", "bias", "norm", "token"]
+ALL: frozenset[Kind] = frozenset(("weight", "bias", "norm", "token"))
+
+NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is known of a parameter without its values. loaded: it came from pretrained weights."""
+
+    name: str
+    kind: Kind
+    size: int
+    loaded: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """parameters: each parameter of the model is in exactly one part; modules: the roots of its modules."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    modules: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(p.size for p in self.parameters)
+
+    @property
+    def loaded(self) -> float:
+        """Share of the part's values that came from pretrained weights."""
+        return sum(p.size for p in self.parameters if p.loaded) / max(1, self.size)
+
+
+class Parts(Mapping[str, Part]):
+    """The ordered parts of a model, input side first."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self._parts = {part.name: part for part in parts}
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def select(self, *globs: str) -> tuple[str, ...]:
+        """The names of the parts that any of the globs matches, in order.
+
+        Raises:
+            RequestError: a glob that matches nothing; the names are listed.
+        """
+        for glob in globs:
+            if not fnmatch.filter(self, glob):
+                raise RequestError(f"no part of the model matches {glob!r}. The parts: {', '.join(self)}.")
+        return tuple(name for name in self if any(fnmatch.fnmatchcase(name, glob) for glob in globs))
+
+    @property
+    def backbone(self) -> tuple[str, ...]:
+        return tuple(name for name in self if name.startswith("backbone."))
+
+
+def parts_of(
+    model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()
+) -> Parts:
+    """Parts from part name → module paths.
+
+    Raises:
+        ValueError: a parameter that no part, or more than one, would hold.
+    """
+    kinds = {f"{path}.{name}" if path else name: kind_of(module, name)
+             for path, module in model.named_modules() for name, _ in module.named_parameters(recurse=False)}  # fmt: skip
+    came = set(loaded)
+    owner: dict[str, str] = {}
+    parts = []
+    for part, paths in modules.items():
+        inside = []
+        for name, parameter in model.named_parameters():
+            if not any(name.startswith(f"{path}.") or name == path for path in paths):
+                continue
+            if name in owner:
+                raise ValueError(f"{name} is in both {owner[name]} and {part}")
+            owner[name] = part
+            inside.append(Parameter(name, kinds[name], parameter.numel(), name in came))
+        parts.append(Part(part, tuple(inside), tuple(paths)))
+    if orphans := [name for name, _ in model.named_parameters() if name not in owner]:
+        raise ValueError(f"no part holds {', '.join(orphans[:5])}")
+    return Parts(parts)
+
+
+def kind_of(module: nn.Module, name: str) -> Kind:
+    """Every parameter is of exactly one kind: a norm's own, a bias, a token (class token, position
+    embedding: held by a module that is no layer), or a weight."""
+    if isinstance(module, NORMS):
+        return "norm"
+    if name == "bias" or name.endswith("_bias"):
+        return "bias"
+    if any(word in name for word in ("token", "pos_embed", "position")):
+        return "token"
+    return "weight"

@@ -1,0 +1,58 @@
+"""The whole model: normalisation, a backbone, and a head a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segrun.models.backbone import Backbone
+from segrun.models.parts import Parts, parts_of
+
+
+class Output(NamedTuple):
+    """features: one map a level; tasks: one entry a task, (B, outputs, H, W) at the images' size."""
+
+    features: list[Tensor]
+    tasks: dict[str, Tensor]
+
+
+class Segmenter(nn.Module):
+    """images (B, 3, H, W), uint8 or float in [0, 1] → Output. Normalisation happens inside, so that a
+    checkpoint cannot be used with another one than it was trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor, features: list[Tensor] | None = None) -> Output:
+        """`features` takes the place of the backbone's own, where they have been computed before."""
+        if features is None:
+            features = self.backbone(self.normalised(images))
+        size = images.shape[-2:]
+        tasks = {
+            name: F.interpolate(scores, size, mode="bilinear", align_corners=False)
+            if (scores := head(features)).shape[-2:] != size
+            else scores
+            for name, head in self.heads.items()
+        }
+        return Output(features, tasks)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        unit = 255.0 if images.dtype == torch.uint8 else 1.0
+        return (images - self.mean * unit) / (self.std * unit)
+
+    def parts(self) -> Parts:
+        """backbone.<stage> from the input on, then head.<task>."""
+        modules = {f"backbone.{stage}": [f"backbone.{p}" for p in paths] for stage, paths in self.backbone.stages.items()}
+        modules |= {f"head.{task}": [f"heads.{task}"] for task in self.heads}
+        return parts_of(self, modules, (f"backbone.{name}" for name in self.backbone.report.loaded))

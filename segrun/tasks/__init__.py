@@ -1,0 +1,1 @@
+"""What can be learnt, and how far off it is."""

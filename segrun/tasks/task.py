@@ -1,0 +1,18 @@
+"""A task: one thing that the model learns to output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segrun.tasks.losses import Loss
+
+
+@dataclass(frozen=True)
+class Task:
+    """name: its head's name in the model and its target's in the batch; weight: of its loss in the sum.
+    The primary task is the one that is scored, exported and kept."""
+
+    name: str
+    loss: Loss
+    weight: float = 1.0
+    primary: bool = True
