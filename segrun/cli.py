@@ -97,22 +97,29 @@ def run_hydra(command: str, words: list[str]) -> int:
     from segrun import config
 
     primary, module, _ = COMMANDS[command]
-    status = 0
+    status: list[int] = []
+    errors: list[Exception] = []
 
-    def task(cfg: Any) -> Any:
-        nonlocal status
-        result = importlib.import_module(f"segrun.commands.{module}").run(config.named(cfg))
-        status = max(status, int(getattr(result, "status", 0)))
-        return result
+    def task(cfg: Any) -> None:
+        try:
+            result = importlib.import_module(f"segrun.commands.{module}").run(config.named(cfg))
+            status.append(getattr(result, "status", 0))
+        except Exception as error:  # told by us, when the other jobs are through
+            errors.append(error)
 
-    sys.argv = [f"segrun {command}", *(quoted(word, "-m" in words or "--multirun" in words) for word in words)]
-    with explained(primary, words):
-        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
-    if status == 0 and ("-m" in words or "--multirun" in words):
-        from segrun.commands.sweep import last_status
+    multirun = "-m" in words or "--multirun" in words
+    sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
+    try:
+        with explained(primary, words):
+            hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
+    finally:
+        if multirun and command == "train":
+            from segrun.commands.sweep import summary
 
-        status = last_status()
-    return status
+            status.append(summary())
+    if errors:
+        raise errors[0]
+    return max(status, default=0)
 
 
 def complete(words: list[str]) -> int:

@@ -26,7 +26,7 @@ PATH_KEYS = {
 }  # fmt: skip
 
 # what may differ between a run and its resumption, and between two runs that are the same run
-INCIDENTAL = ("trainer.device", "trainer.workers", "tracker", "resume", "output", "trust", "names")
+INCIDENTAL = ("trainer.device", "trainer.workers", "tracker", "resume", "output", "trust", "names", "asked")
 
 
 def conf_dir() -> Path:
@@ -45,8 +45,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     GlobalHydra.instance().clear()
     with explained(name, list(overrides)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
-    choices = cfg.hydra.runtime.choices
-    return named(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices)
+    return named(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), cfg.hydra)
 
 
 def plain(cfg: Any) -> Any:
@@ -153,14 +152,15 @@ def in_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def named(cfg: Config, choices: Mapping[str, Any] | None = None) -> Config:
-    """Write the chosen options' names into the config: folder names and tables are made of them."""
+def named(cfg: Config, hydra: Any = None) -> Config:
+    """Write into the config what Hydra alone knows: the chosen options' names (folder names and tables are
+    made of them) and the overrides that were asked for."""
     from hydra.core.hydra_config import HydraConfig
 
-    if choices is None:
-        choices = HydraConfig.get().runtime.choices
-    chosen = {k: v for k, v in choices.items() if "/" not in k and isinstance(v, str) and v != "null"}
-    return OmegaConf.merge(OmegaConf.create({"names": chosen}), OmegaConf.to_container(cfg))  # type: ignore[return-value]
+    hydra = HydraConfig.get() if hydra is None else hydra
+    chosen = {k: v for k, v in hydra.runtime.choices.items() if isinstance(v, str) and "/" not in k and v != "null"}
+    known = OmegaConf.create({"names": chosen, "asked": list(hydra.overrides.task)})
+    return OmegaConf.merge(known, cfg)  # type: ignore[return-value]
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:

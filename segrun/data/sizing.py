@@ -23,10 +23,14 @@ class Sizing:
     resize: stretched to `size`, and the scores are stretched back to the image's own size;
     pad:    filled up with black to `size` at the right and the bottom (void in the mask), cut off again;
     crop:   training sees windows of `size` in the image's own scale, scoring and predicting the whole image.
+    tile: side in pixels above which scoring and predicting part what reaches the network into windows, which
+    overlap by the share `overlap`.
     """
 
     fit: str
     size: Size | None
+    tile: int = 1024
+    overlap: float = 0.25
 
     def __post_init__(self) -> None:
         if self.fit not in ("keep", "resize", "pad", "crop"):
@@ -36,10 +40,8 @@ class Sizing:
             raise RequestError(f"sizing.fit={self.fit} {cure}.")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise RequestError(f"sizing.size={list(self.size)}: give [height,width] in pixels.")
-
-    @classmethod
-    def of(cls, fit: str, size: Sequence[int] | None) -> Sizing:
-        return cls(fit, None if size is None else (int(size[0]), int(size[-1])) if len(size) < 3 else tuple(size))  # type: ignore[arg-type]
+        if self.tile < 32 or not 0 <= self.overlap < 1:
+            raise RequestError(f"tile={self.tile} overlap={self.overlap}: a tile has 32 pixels or more, 0 ≤ overlap < 1.")
 
     def image(self, image: Tensor, name: str = "image") -> Tensor:
         """(3, H, W) → what the network sees.

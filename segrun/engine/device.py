@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from segrun.errors import RequestError
+
+
+def torch_device(device: str) -> torch.device:
+    """Raises RequestError: CUDA is asked for and is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"device={device}: choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RequestError("device=cuda: torch sees no CUDA device here. Use device=auto or cpu.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def accelerator(device: str, precision: str) -> Accelerator:
@@ -19,9 +29,7 @@ def accelerator(device: str, precision: str) -> Accelerator:
     Raises:
         RequestError: CUDA without a GPU, fp16 on a CPU.
     """
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RequestError("trainer.device=cuda: torch sees no CUDA device here. Use device=auto or cpu.")
+    cuda = torch_device(device).type == "cuda"
     if precision == "fp16" and not cuda:
         raise RequestError("trainer.precision=fp16 needs CUDA. Use fp32, or bf16 where the processor has it.")
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -36,6 +44,13 @@ def fast_bf16(cuda: bool) -> bool:
         return torch.cuda.get_device_capability()[0] >= 8
     asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(ask() for ask in asks if ask is not None)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which a forward pass is computed at a precision (auto, fp32, bf16, fp16)."""
+    cuda = device.type == "cuda"
+    low = fast_bf16(cuda) if precision == "auto" else precision != "fp32"
+    return torch.autocast(device.type, torch.float16 if precision == "fp16" else torch.bfloat16, enabled=low)
 
 
 def loader_workers(asked: int, cuda: bool) -> int:

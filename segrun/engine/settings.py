@@ -41,8 +41,6 @@ class TrainerSettings:
             raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise RequestError(f"trainer.precision={self.precision}: choose auto, fp32, bf16 or fp16.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise RequestError(f"trainer.device={self.device}: choose auto, cpu or cuda.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
         if self.clip is not None and self.clip <= 0:

@@ -1,0 +1,68 @@
+"""Objects out of a config, as every command needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segrun import config
+from segrun.data.dataset import Dataset
+from segrun.data.sizing import Sizing
+from segrun.data.splits import disjoint
+from segrun.engine.checkpoint import Checkpoint
+from segrun.errors import RequestError
+from segrun.models.segmenter import Segmenter
+from segrun.tasks.losses import Loss
+from segrun.tasks.task import Task
+from segrun.transfer.plan import Plan
+
+Trust = Sequence[str] | None  # None: the config is the user's own
+
+
+def dataset(values: Mapping[str, Any], trust: Trust = None) -> Dataset:
+    data = config.build(values["dataset"], "dataset", trust=trust)
+    assert isinstance(data, Dataset)
+    disjoint(data.splits)
+    return data
+
+
+def sizing(values: Mapping[str, Any], **changed: Any) -> Sizing:
+    """The config's sizing; `changed` overrides what is not None."""
+    given = {**values["sizing"], **{key: value for key, value in changed.items() if value is not None}}
+    return Sizing(**{**given, "size": given["size"] and tuple(given["size"])})
+
+
+def segmenter(values: Mapping[str, Any], classes: int, trust: Trust = None) -> Segmenter:
+    backbone = config.build(values["backbone"], "backbone", trust=trust)
+    head = config.build(values["head"], "head", trust=trust, levels=backbone.levels, outputs=classes)
+    return Segmenter(backbone, {"mask": head})
+
+
+def trained_segmenter(checkpoint: Checkpoint, trust: Sequence[str]) -> Segmenter:
+    """The checkpoint's model with its weights.
+
+    Raises:
+        RequestError: foreign code, or weights that do not fit the model its config describes.
+    """
+    values = {**checkpoint.config, "backbone": {**checkpoint.config["backbone"], "weights": "none"}}
+    model = segmenter(values, len(checkpoint.classes), trust)
+    try:
+        model.load_state_dict(dict(checkpoint.weights))
+    except RuntimeError as error:
+        raise RequestError(f"the checkpoint's weights do not fit its config ({str(error).splitlines()[0]}).") from error
+    return model
+
+
+def task(values: Mapping[str, Any], trust: Trust = None) -> Task:
+    loss = config.build(values["loss"], "loss", trust=trust)
+    assert isinstance(loss, Loss)
+    return Task("mask", loss)
+
+
+def plan(values: Mapping[str, Any], model: Segmenter, trust: Trust = None) -> Plan:
+    """The checked plan of the config's strategy and freeze schedule for this model."""
+    strategy = config.build(values["strategy"], "strategy", trust=trust)
+    freeze = config.build(values["freeze"], "freeze", trust=trust)
+    parts = model.parts()
+    made: Plan = strategy.plan(parts, freeze, values["trainer"]["epochs"])
+    return made.check(parts)

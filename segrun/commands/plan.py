@@ -1,0 +1,20 @@
+"""`segrun plan`: what would be trained, when and how fast."""
+
+from __future__ import annotations
+
+import torch
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.engine.settings import TrainerSettings
+from segrun.report.console import console
+from segrun.report.plan import plan_table
+
+
+def run(cfg: config.Config) -> None:
+    values = config.plain(cfg)
+    config.typed(cfg.trainer, TrainerSettings, "trainer")
+    data = assemble.dataset(values)
+    torch.manual_seed(values["seed"])
+    model = assemble.segmenter(values, len(data.classes))
+    console().print(plan_table(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.backbone.report))

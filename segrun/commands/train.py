@@ -1,0 +1,106 @@
+"""`segrun train`: from a config to a run folder."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segrun import config
+from segrun.commands import assemble, sweep
+from segrun.commands.training import train as carry_out
+from segrun.engine import checkpoint as checkpoints
+from segrun.errors import Interrupted, RequestError, listed
+
+# what a resumed run may change: none of it changes the result
+CHANGEABLE = ("trainer.device", "trainer.workers", "tracker")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """folder: the run's; checkpoint: the best epoch's; val, test: as in result.json (test None without one)."""
+
+    folder: Path
+    checkpoint: Path
+    val: Mapping[str, Any]
+    test: Mapping[str, Any] | None
+    status: int = 0
+
+
+def run(cfg: config.Config) -> TrainResult | sweep.Outcome:
+    """Train, or go on with `resume`. In a multirun, one job of it."""
+    if cfg.resume is not None:
+        return resumed(cfg)
+    values = config.plain(cfg)
+    if config.in_multirun():
+        folder = job_folder(values)
+        saved = folder / "last.ckpt"
+        go_on = checkpoints.read(saved) if saved.is_file() and not (folder / "result.json").is_file() else None
+        return sweep.job(values["asked"], folder, lambda: train(values, folder, go_on))
+    return train(values, run_folder(values))
+
+
+def resumed(cfg: config.Config) -> TrainResult:
+    """Go on in the run's own folder, with its own config.
+
+    Raises:
+        RequestError: nothing to go on with, or an override that would change the result.
+    """
+    folder = Path(cfg.resume).expanduser()
+    folder = folder.parent if folder.is_file() else folder
+    keys = [word.partition("=")[0].lstrip("+~") for word in cfg.asked]
+    if refused := [key for key in keys if key not in ("resume", "output", "trust", *CHANGEABLE) and not key.startswith("tracker")]:
+        raise RequestError(
+            f"resume goes on with the run's own config; {listed(refused)} cannot be changed "
+            f"(only {', '.join(CHANGEABLE)} can). For another config, start a new run."
+        )
+    if (folder / "result.json").is_file():
+        raise RequestError(f"{folder}: this run is finished; there is nothing to resume.")
+    saved = checkpoints.read(folder, "last.ckpt")
+    values = dict(saved.config)
+    values["trainer"] = {**values["trainer"]}
+    for key in ("device", "workers"):
+        if f"trainer.{key}" in keys:
+            values["trainer"][key] = cfg.trainer[key]
+    if any(key.startswith("tracker") for key in keys):
+        values["tracker"] = config.plain(cfg.tracker)
+    return train(values, folder, saved, trust=list(cfg.trust))
+
+
+def train(
+    values: dict[str, Any], folder: Path, saved: checkpoints.Checkpoint | None = None, trust: assemble.Trust = None
+) -> TrainResult:
+    """One training in `folder`, which is made."""
+    try:
+        val, test = carry_out(values, folder, saved, trust)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
+    return TrainResult(folder, folder / "best.ckpt", val, test)
+
+
+def run_folder(values: Mapping[str, Any]) -> Path:
+    """outputs/train/<date>/<time>_<dataset>_<backbone>_<head>_<strategy>, the same in every process."""
+    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
+    base = Path(values["output"]).expanduser() / "train" / day / f"{clock}_{label(values)}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}_{number}")
+    return path
+
+
+def job_folder(values: Mapping[str, Any]) -> Path:
+    """The folder of a sweep's job is a function of its config."""
+    name = f"{label(values)}_seed{values['seed']}_{config.config_hash(values)}"
+    return Path(values["output"]).expanduser() / "multirun" / name
+
+
+def label(values: Mapping[str, Any]) -> str:
+    names = values["names"]
+    root = values["dataset"].get("root")
+    data = Path(root).expanduser().resolve().name if root and names.get("dataset") == "folder" else names.get("dataset")
+    words = (data, *(names.get(group) for group in ("backbone", "head", "strategy")))
+    return "_".join(re.sub(r"[^\w.-]+", "-", str(word or "own")) for word in words)

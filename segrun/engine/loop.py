@@ -1,0 +1,293 @@
+"""The training loop: phases in, events out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from segrun.data.loading import mixed
+from segrun.engine.checkpoint import Progress
+from segrun.engine.evaluate import Evaluation
+from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
+from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, restore_state
+from segrun.engine.schedules import Schedule
+from segrun.engine.settings import TrainerSettings
+from segrun.engine.signals import Stop
+from segrun.errors import Interrupted, RequestError, SegrunError, listed
+from segrun.models.segmenter import Segmenter
+from segrun.tasks.task import Task
+from segrun.transfer.apply import Audit, free, set_modes
+from segrun.transfer.plan import Phase, Plan
+from segrun.types import Batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is tuned, beside the plan."""
+
+    settings: TrainerSettings
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    seed: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """batches(start): the endless stream from batch `start` on; steps: optimizer steps of each epoch;
+    evaluate: score val."""
+
+    batches: Callable[[int], Iterator[Batch]]
+    steps: Sequence[int]
+    evaluate: Callable[[nn.Module], Evaluation]
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where states go. last(weights, training) after each epoch; best(weights, progress) after a best one."""
+
+    last: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
+    best: Callable[[Mapping[str, Tensor], Progress], None]
+
+
+def fit(
+    model: Segmenter,
+    plan: Plan,
+    tasks: Sequence[Task],
+    recipe: Recipe,
+    data: Data,
+    store: Store,
+    accelerator: Accelerator,
+    emit: Emit,
+    resume: Mapping[str, Any] | None = None,
+) -> Progress:
+    """Carry the plan out; the model ends with the last step's weights, `store.best` has had the best ones.
+
+    resume: the `training` of a last.ckpt, whose weights the model already holds. The result is bit for bit
+    that of an uninterrupted run (same device kind, deterministic operations).
+
+    Raises:
+        SegrunError: a loss that is no number, or a failed freeze audit; the last epoch's state is stored.
+        Interrupted: after Ctrl-C or SIGTERM, when the state is stored.
+    """
+    settings = recipe.settings
+    parts = model.parts()
+    plan.check(parts)
+    model.to(accelerator.device)
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    progress = Progress(**resume["progress"]) if resume else Progress()
+    optimizer_state = dict(resume["optimizer"]) if resume else {}
+    average = _average(model, settings.ema, resume)
+    ends = [sum(data.steps[: epoch + 1]) for epoch in range(len(data.steps))]
+    curve = _segments(plan, [0, *ends])
+    batches = data.batches(progress.step * settings.accumulate)
+    if resume and accelerator.scaler is not None and resume.get("scaler"):
+        accelerator.scaler.load_state_dict(resume["scaler"])
+
+    first_epoch = 0
+    for index, phase in enumerate(plan.phases):
+        last_epoch = first_epoch + phase.epochs
+        if progress.epoch >= last_epoch or progress.ended:
+            first_epoch = last_epoch
+            continue
+        learning = free(model, parts, phase)
+        optimizer = recipe.optimizer(grouped(model, learning, recipe.optimizer, settings.decay_1d))
+        restore_state(optimizer, optimizer_state)
+        audit = Audit(model, parts, phase)
+        trained = torch.compile(model) if settings.compile else model
+        trained, prepared = accelerator.prepare(trained, optimizer)
+        emit(PhaseBegan(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
+
+        def state(optimizer: torch.optim.Optimizer = optimizer) -> dict[str, Any]:
+            return {
+                "progress": asdict(progress),
+                "optimizer": named_state(optimizer),
+                "average": average.state_dict() if average else None,
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+            }
+
+        with Stop() as stop:
+            for epoch in range(progress.epoch, last_epoch):
+                set_modes(model, parts, phase)
+                while progress.step < ends[epoch]:
+                    began = time.perf_counter()
+                    window = [next(batches) for _ in range(settings.accumulate)]
+                    start, total = curve[epoch]
+                    factor = recipe.schedule(progress.step - start, total)
+                    for group in optimizer.param_groups:
+                        group["lr"] = recipe.optimizer.lr * factor * group["lr_scale"]
+                    torch.manual_seed(mixed(recipe.seed, progress.step, accelerator.process_index))
+                    loss, stopping = step(trained, prepared, tasks, window, settings, accelerator, stop.asked)
+                    if average:
+                        average.update_parameters(model)
+                    images = sum(map(len, window)) * accelerator.num_processes
+                    progress.step += 1
+                    progress.loss += loss
+                    progress.images += images
+                    progress.seconds += time.perf_counter() - began
+                    emit(StepDone(progress.step, ends[-1], epoch + 1, loss, recipe.optimizer.lr * factor, images))
+                    if stopping:
+                        audit.check()
+                        store.last(model.state_dict(), state())
+                        raise Interrupted(f"Interrupted after step {progress.step} of {ends[-1]}; the state is saved.")
+
+                progress.epoch = epoch + 1
+                kept = average.module if average else model
+                looked = None
+                better = False
+                if progress.epoch % settings.eval_every == 0 or progress.epoch == plan.epochs:
+                    looked = data.evaluate(kept)
+                    score = monitored(looked, settings.monitor)
+                    better = progress.best is None or score > progress.best
+                    if better:
+                        progress.best, progress.best_epoch = score, progress.epoch
+                    last_phase = index == len(plan.phases) - 1
+                    progress.misses = 0 if better or not last_phase else progress.misses + 1
+                    progress.ended = settings.patience is not None and progress.misses >= settings.patience
+                emit(_epoch_done(progress, plan, phase, recipe.optimizer.lr * factor, data.steps[epoch], looked, better))
+                progress.total_seconds += progress.seconds
+                progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0
+                if better:
+                    store.best(kept.state_dict(), progress)
+                store.last(model.state_dict(), state())
+                if progress.ended:
+                    break
+        emit(PhaseEnded(phase, audit.check()))
+        optimizer_state = named_state(optimizer)
+        accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
+        accelerator._models.clear()
+        accelerator._optimizers.clear()
+        first_epoch = last_epoch
+    return progress
+
+
+def step(
+    model: nn.Module,
+    optimizer: Any,
+    tasks: Sequence[Task],
+    window: Sequence[Batch],
+    settings: TrainerSettings,
+    accelerator: Accelerator,
+    stopping: bool,
+) -> tuple[float, bool]:
+    """One optimizer step over a window of batches. Returns the loss, and whether any process is to stop.
+
+    The losses' weights are summed over the window and all processes first, so that the gradient is that of
+    all the window's pixels at once, however they were parted.
+    """
+    device = accelerator.device
+    targets = [{t.name: batch.targets[t.name].to(device, non_blocking=True) for t in tasks} for batch in window]
+    weights = {t.name: sum(t.loss.weights(target[t.name]) for target in targets) for t in tasks}
+    if accelerator.num_processes > 1:
+        weights = {name: accelerator.reduce(value, "sum") for name, value in weights.items()}
+    total = torch.zeros((), device=device)
+    for place, (batch, target) in enumerate(zip(window, targets, strict=True)):
+        images = batch.images.to(device, non_blocking=True)
+        if settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with accelerator.no_sync(model) if place + 1 < len(window) else contextlib.nullcontext():
+            try:
+                output = model(images)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise RequestError(
+                    f"trainer.batch_size={settings.batch_size}: batch norm cannot learn from one value a channel "
+                    "(image pooling makes one an image). Use two images a batch and process or more, or head=unet."
+                ) from error
+            losses = [
+                t.weight * (t.loss(output.tasks[t.name].float(), target[t.name]) / weights[t.name].clamp(min=1)).sum()
+                for t in tasks
+            ]
+            loss = torch.stack(losses).sum()
+            # gradients are averaged over processes, the weights were summed
+            accelerator.backward(loss * accelerator.num_processes)
+        total += loss.detach()
+    told = torch.stack([total, torch.tensor(float(stopping), device=device)])
+    if accelerator.num_processes > 1:
+        told = accelerator.reduce(told, "sum")
+    value, stops = told.tolist()
+    if not math.isfinite(value):
+        names = listed((name for batch in window for name in batch.names), 16)
+        raise SegrunError(
+            f"the loss is {value}. The images of this step: {names}.\n"
+            "Look at them, or lower optimizer.lr, set trainer.clip=1, or use trainer.precision=fp32."
+        )
+    if settings.clip is not None:
+        accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return value, stops > 0
+
+
+def monitored(looked: Evaluation, monitor: str) -> float:
+    """The score to maximise."""
+    if monitor == "loss":
+        return -float(looked.loss if looked.loss is not None else math.inf)
+    scores = looked.scores
+    value = float(scores.dice.nanmean()) if monitor == "mdice" else float(getattr(scores, monitor))
+    return value if math.isfinite(value) else -1.0
+
+
+def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
+    """For every epoch, the step its learning-rate curve began at and the steps the curve spans."""
+    starts = []
+    epoch = 0
+    for phase in plan.phases:
+        if phase.schedule == "restart" or not starts:
+            starts.append(epoch)
+        epoch += phase.epochs
+    bounds = [*starts, epoch]
+    return [
+        (ends[start], ends[end] - ends[start])
+        for start, end in zip(bounds, bounds[1:], strict=False)
+        for _ in range(start, end)
+    ]
+
+
+def _average(model: nn.Module, decay: float | None, resume: Mapping[str, Any] | None) -> AveragedModel | None:
+    """Exponential moving average of weights and statistics; the decay rises to its value over the first
+    steps, so that short runs are not held at their start."""
+    if decay is None:
+        return None
+
+    @torch.no_grad()
+    def mean(averages: Any, values: Any, count: Any) -> None:
+        now = min(decay, (1 + float(count)) / (10 + float(count)))
+        for one, value in zip(averages, values, strict=True):
+            if one.is_floating_point():
+                one.lerp_(value.to(one.dtype), 1 - now)
+            else:
+                one.copy_(value)
+
+    average = AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
+    if resume and resume["average"]:
+        average.load_state_dict(resume["average"])
+    return average
+
+
+def _epoch_done(
+    progress: Progress, plan: Plan, phase: Phase, lr: float, steps: int, looked: Evaluation | None, best: bool
+) -> EpochDone:
+    return EpochDone(
+        epoch=progress.epoch,
+        epochs=plan.epochs,
+        phase=phase.name,
+        step=progress.step,
+        loss=progress.loss / steps,
+        lr={part: lr * how.lr_scale for part, how in phase.learn.items()},
+        seconds=progress.seconds,
+        images_per_second=progress.images / max(progress.seconds, 1e-9),
+        val=looked.scores if looked else None,
+        val_loss=looked.loss if looked else None,
+        best=best,
+    )
