@@ -29,8 +29,8 @@ class Survey:
         return Survey(tuple(names), tuple(self.sizes[i] for i in rows), self.pixels[rows])
 
 
-def survey(data: Dataset, names: Sequence[str], tick: Callable[[], None] = lambda: None) -> Survey:
-    """Read every image and mask once. `tick` is called after each.
+def survey(data: Dataset, names: Sequence[str], tick: Callable[[int], None] = lambda done: None) -> Survey:
+    """Read every image and mask once. `tick` is called with 1 after each.
 
     Raises:
         DataError: with the first few of the files that are unreadable, of different sizes, or hold values
@@ -44,7 +44,7 @@ def survey(data: Dataset, names: Sequence[str], tick: Callable[[], None] = lambd
         except DataError as error:
             return str(error)
         finally:
-            tick()
+            tick(1)
         counts = torch.bincount(sample.mask.flatten(), minlength=VOID + 1)[:classes]
         return (int(sample.mask.shape[0]), int(sample.mask.shape[1])), counts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextlib import AbstractContextManager
 
@@ -32,10 +33,25 @@ def accelerator(device: str, precision: str) -> Accelerator:
     cuda = torch_device(device).type == "cuda"
     if precision == "fp16" and not cuda:
         raise RequestError("trainer.precision=fp16 needs CUDA. Use fp32, or bf16 where the processor has it.")
+    if not cuda:
+        keep_pages()
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     mixed = {"auto": "bf16" if fast_bf16(cuda) else "no", "fp32": "no"}.get(precision, precision)
     return Accelerator(cpu=not cuda, mixed_precision=mixed)
+
+
+def keep_pages() -> None:
+    """Have glibc keep freed memory instead of handing it back to the system: a training step frees and takes
+    the same large blocks again, and faulting their pages in anew can cost as much as the arithmetic (twice
+    the images a second at 360×480 on the machine of docs/results.md). Other C libraries are left as they are."""
+    import ctypes
+
+    m_trim_threshold, m_mmap_max = -1, -4
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, -1)
 
 
 def fast_bf16(cuda: bool) -> bool:

@@ -28,12 +28,12 @@ def console() -> Console:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar over `total` things; call what is yielded after each."""
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over `total` things; call what is yielded with how many are done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda done: bar.advance(task, done)
 
 
 class TrainingReport:

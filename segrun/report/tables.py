@@ -25,3 +25,14 @@ def class_table(scores: Scores, title: str) -> Table:
     if scores.absent:
         table.caption = f"neither in truth nor in prediction, so left out: {', '.join(scores.absent)}"
     return table
+
+
+def confusion_table(scores: Scores) -> Table:
+    """Truth by row, prediction by column, in percent of the true class's pixels."""
+    table = Table("truth \\ prediction", title="confusion in % of each true class", title_justify="left")
+    for name in scores.classes:
+        table.add_column(name, justify="right")
+    counts = scores.matrix.double()
+    for name, row in zip(scores.classes, counts / counts.sum(1, keepdim=True), strict=True):
+        table.add_row(name, *(percent(float(share)) for share in row))
+    return table

@@ -1,0 +1,88 @@
+"""`segrun eval`: the scores of a checkpoint on a split."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.data.dataset import Dataset
+from segrun.engine import checkpoint as checkpoints
+from segrun.engine.checkpoint import Checkpoint
+from segrun.engine.device import accelerator, autocast
+from segrun.engine.evaluate import evaluate
+from segrun.engine.files import folder as make_folder
+from segrun.engine.files import write_json
+from segrun.engine.inference import Inference
+from segrun.errors import RequestError, listed
+from segrun.report import plots
+from segrun.report.console import console, counting
+from segrun.report.tables import class_table, confusion_table, percent
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """folder: with result.json, scores.csv and plots; scores: as in result.json."""
+
+    folder: Path
+    scores: dict[str, Any]
+
+
+def run(cfg: config.Config) -> EvalResult:
+    values = config.plain(cfg)
+    saved = checkpoints.read(values["checkpoint"])
+    data = data_for(values, saved)
+    split = values["split"]
+    if not data.splits.get(split):
+        raise RequestError(f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}.")
+    device = accelerator(values["device"], values["precision"])
+    model = assemble.trained_segmenter(saved, values["trust"]).to(device.device)
+    sizing = assemble.sizing(saved.config, tile=values["tile"], overlap=values["overlap"])
+    layout = bool(saved.config["trainer"]["channels_last"])
+    inference = Inference(model, sizing, device.device, partial(autocast, device.device, values["precision"]), layout)
+    names = data.splits[split]
+    with counting(f"scoring {split}", len(names)) as tick:
+        found = evaluate(inference, data, names, device, batch_size=values["batch_size"], tick=tick)
+    summary = found.scores.summary()
+    base = Path(values["output"]).expanduser() / "eval" / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}_{split}"
+    if device.is_main_process:
+        folder = make_folder(base)
+        found.write_csv(folder / "scores.csv")
+        write_json(folder / "result.json", {"checkpoint": str(values["checkpoint"]), "split": split, split: summary})
+        plots.confusion(found.scores, folder / "confusion.png", split)
+        out = console()
+        out.print(class_table(found.scores, f"{split} split, {len(names)} images, weights of epoch {saved.epoch}"))
+        if len(found.scores.classes) <= 12:
+            out.print(confusion_table(found.scores))
+        out.print(f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False)
+        out.print(f"result folder: {folder}", highlight=False, markup=False, soft_wrap=True)
+    device.wait_for_everyone()
+    return EvalResult(base, summary)
+
+
+def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
+    """The run's own data at its stored split, or the data set asked for.
+
+    Raises:
+        RequestError: its classes are not the checkpoint's; the difference is named.
+    """
+    if values.get("dataset") is None:
+        data = assemble.dataset(saved.config, values["trust"])
+        data.use(saved.splits)
+        return data
+    data = assemble.dataset(values)
+    if {name for names in saved.splits.values() for name in names} <= {n for names in data.splits.values() for n in names}:
+        data.use(saved.splits)  # the same data at another place
+    ours, theirs = saved.classes.names, data.classes.names
+    if ours != theirs:
+        missing, new = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
+        words = [f"the data lacks {listed(missing)}"] * bool(missing) + [f"the checkpoint lacks {listed(new)}"] * bool(new)
+        raise RequestError(
+            f"the checkpoint has {len(ours)} classes, the data set {len(theirs)}: "
+            f"{'; '.join(words) or 'the same ones in another order'}. Give dataset.classes in the checkpoint's order."
+        )
+    return data

@@ -1,0 +1,154 @@
+"""`segrun predict`: masks for an image, a folder or a glob."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.engine import checkpoint as checkpoints
+from segrun.engine.device import autocast, keep_pages, torch_device
+from segrun.engine.files import folder as make_folder
+from segrun.engine.files import write_json
+from segrun.engine.inference import Inference
+from segrun.engine.predict import Predictor, Wanted, predict_files, write_summary
+from segrun.engine.signals import Stop
+from segrun.errors import Interrupted, RequestError
+from segrun.report.console import console, counting
+
+NOTE = "predict.json"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How many masks were written, were there before, and which files could not be read."""
+
+    written: int
+    kept: int
+    unreadable: tuple[str, ...]
+
+    @property
+    def status(self) -> int:
+        return 1 if self.unreadable else 0
+
+
+def run(cfg: config.Config) -> Predicted:
+    values = config.plain(cfg)
+    found = find(values["input"], Path(values["output"]).expanduser())
+    predict = predictor(values["checkpoint"], values["device"], values["trust"], values)
+    output = make_folder(Path(values["output"]).expanduser())
+    jobs = wanted(found, output, values)
+    claim(output, predict, values["overwrite"])
+    todo = [job for job in jobs if values["overwrite"] or not all(path.is_file() for path in job.outputs())]
+    unreadable: list[str] = []
+    written = 0
+    try:
+        with Stop() as stop, counting("predicting", len(todo)) as tick:
+            for _, problem in predict_files(predict, todo, values["batch_size"], lambda: stop.asked):
+                tick(1)
+                if problem is None:
+                    written += 1
+                else:
+                    unreadable.append(problem)
+    finally:
+        write_summary(output / "summary.csv", jobs, predict.classes)
+    if stop.asked:
+        raise Interrupted(f"Interrupted after {written} of {len(todo)} images. The same command goes on.")
+    return told(Predicted(written, len(jobs) - len(todo), tuple(unreadable)), output)
+
+
+def predictor(
+    path: str | Path, device: str = "auto", trust: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> Predictor:
+    """A predictor from a checkpoint or run folder; `options` may hold precision, tile and overlap."""
+    options = options or {}
+    saved = checkpoints.read(path)
+    place = torch_device(device)
+    if place.type == "cpu":
+        keep_pages()
+    model = assemble.trained_segmenter(saved, trust).to(place).eval()
+    sizing = assemble.sizing(saved.config, tile=options.get("tile"), overlap=options.get("overlap"))
+    layout = bool(saved.config["trainer"]["channels_last"])
+    inference = Inference(model, sizing, place, partial(autocast, place, options.get("precision", "auto")), layout)
+    return Predictor(inference, saved.classes)
+
+
+def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:
+    """(file, its path relative to the input) for a file, a folder or a glob, without what lies in `output`.
+
+    Raises:
+        RequestError: nothing there, or the output folder is the input folder.
+    """
+    path = Path(wanted).expanduser()
+    if path.is_dir():
+        if path.resolve() == output.resolve():
+            raise RequestError(f"output={output}: is the input folder. Choose another one for the masks.")
+        files, base = sorted(path.rglob("*")), path
+    elif path.is_file():
+        files, base = [path], path.parent
+    else:
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        fixed = [part for part in path.parts if not glob.has_magic(part)]
+        base = Path(*path.parts[: next((i for i, p in enumerate(path.parts) if glob.has_magic(p)), len(fixed))])
+    readable = Image.registered_extensions()
+    inside = output.resolve()
+    images = [
+        file
+        for file in files
+        if file.is_file() and file.suffix.lower() in readable and not file.name.startswith(".")
+        and inside not in file.resolve().parents
+    ]  # fmt: skip
+    if not images:
+        raise RequestError(f"input={wanted}: no image there (a file, a folder or a glob).")
+    return [(file, file.relative_to(base)) for file in images]
+
+
+def wanted(found: Sequence[tuple[Path, Path]], output: Path, values: Mapping[str, Any]) -> list[Wanted]:
+    """photo.jpg becomes photo.png; where photo.png lies beside it, they become photo.jpg.png and photo.png.png."""
+    alike = Counter(relative.with_suffix("") for _, relative in found)
+    jobs = []
+    for source, relative in found:
+        alone = alike[relative.with_suffix("")] == 1
+        name = relative.with_suffix(".png") if alone else relative.with_name(f"{relative.name}.png")
+        overlay = output / "overlay" / name if values["overlay"] else None
+        confidence = output / "confidence" / name if values["confidence"] else None
+        jobs.append(Wanted(source, output / name, overlay, confidence))
+    return jobs
+
+
+def claim(output: Path, predict: Predictor, overwrite: bool) -> None:
+    """One folder holds the masks of one model.
+
+    Raises:
+        RequestError: it holds another model's, and `overwrite` is not asked for.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(predict.inference.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    note = {"model": digest.hexdigest()[:16], "classes": list(predict.classes.names)}
+    path = output / NOTE
+    if path.is_file() and not overwrite:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before.get("model") != note["model"]:
+            raise RequestError(f"{output}: holds masks of another checkpoint. Choose another output, or overwrite=true.")
+    write_json(path, note)
+
+
+def told(result: Predicted, output: Path) -> Predicted:
+    out = console()
+    kept = f", {result.kept} were there before (overwrite=true makes them anew)" if result.kept else ""
+    out.print(f"{result.written} masks written to {output}{kept}", highlight=False, markup=False, soft_wrap=True)
+    for problem in result.unreadable:
+        out.print(f"not read: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return result

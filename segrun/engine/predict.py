@@ -1,0 +1,139 @@
+"""Predicting: one image from Python, or files to files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from segrun.data.reading import image_tensor, read_image
+from segrun.engine.files import replacing
+from segrun.engine.inference import Inference, read_ahead, same_sized
+from segrun.errors import DataError, RequestError
+from segrun.types import ClassMap
+
+
+class Predictor:
+    """predictor(image) → (H, W) uint8 class indices of the image's own size.
+
+    image: a PIL picture (turned as its EXIF says), or an array (H, W) or (H, W, 3) of uint8, uint16 or floats
+    in [0, 1]. classes: their names and colours.
+    """
+
+    def __init__(self, inference: Inference, classes: ClassMap) -> None:
+        self.inference, self.classes = inference, classes
+        self.inference.model.eval()
+
+    def __call__(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.uint8]:
+        return self.probabilities(image).argmax(0).astype(np.uint8)
+
+    def probabilities(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.float32]:
+        """(C, H, W), summing to 1 over the classes. Raises RequestError for arrays of another form."""
+        scores = self.inference.scores(_tensor(image)[None])[0]
+        return scores.softmax(0).cpu().numpy()  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to write for one file: its mask, and where asked for an overlay and a confidence map."""
+
+    source: Path
+    mask: Path
+    overlay: Path | None = None
+    confidence: Path | None = None
+
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.mask, self.overlay, self.confidence) if path is not None]
+
+
+def predict_files(
+    predictor: Predictor, wanted: Sequence[Wanted], batch_size: int, stop: Callable[[], bool]
+) -> Iterator[tuple[Wanted, str | None]]:
+    """Predict file by file; yields each with None, or with why it could not be read. Ends early when told to."""
+
+    def read(job: Wanted) -> tuple[Wanted, Tensor | None, str]:
+        try:
+            return job, read_image(job.source), ""
+        except DataError as error:
+            return job, None, str(error)
+
+    images = read_ahead(wanted, read, workers=2, ahead=2 * batch_size)
+    for group in same_sized(images, lambda item: () if item[1] is None else (*item[1].shape, item[1].dtype), batch_size):
+        pictures = [image for _, image, _ in group if image is not None]
+        if len(pictures) < len(group):  # unreadable files have a "size" of their own
+            yield from ((job, why) for job, _, why in group)
+            continue
+        try:
+            probabilities = predictor.inference.scores(torch.stack(pictures)).softmax(1).cpu()
+        except DataError as error:
+            yield from ((job, str(error)) for job, _, _ in group)
+            continue
+        for (job, _, _), image, probability in zip(group, pictures, probabilities, strict=True):
+            write(job, image, probability, predictor.classes)
+            yield job, None
+        if stop():
+            return
+
+
+def write(job: Wanted, image: Tensor, probability: Tensor, classes: ClassMap) -> None:
+    """image: (3, H, W); probability: (C, H, W). The mask is written last: where it stands, all is done."""
+    sure, label = probability.max(0)
+    indices = label.byte().numpy()
+    if job.overlay is not None:
+        photo = (image if image.dtype == torch.uint8 else (image * 255).byte()).permute(1, 2, 0).numpy()
+        colour = np.array(classes.palette, dtype=np.uint8)[indices]
+        _save(Image.fromarray(((photo.astype(np.uint16) + colour) // 2).astype(np.uint8)), job.overlay)
+    if job.confidence is not None:
+        _save(Image.fromarray((sure * 255).round().byte().numpy()), job.confidence)
+    mask = Image.fromarray(indices)
+    mask.putpalette([value for colour in classes.palette for value in colour])
+    _save(mask, job.mask)
+
+
+def shares(mask: Path, classes: int) -> list[float]:
+    """Each class's share of a written mask's pixels."""
+    with Image.open(mask) as image:
+        counts = np.bincount(np.asarray(image).ravel(), minlength=classes)[:classes]
+    return [float(value) for value in counts / max(1, counts.sum())]
+
+
+def write_summary(path: Path, wanted: Sequence[Wanted], classes: ClassMap) -> None:
+    """summary.csv: each image that has a mask, and the share of each class."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", *classes.names))
+        for job in wanted:
+            if job.mask.is_file():
+                rows.writerow((str(job.source), *(f"{v:.6f}" for v in shares(job.mask, len(classes)))))
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        image.save(part, format="PNG")
+
+
+def _tensor(image: Image.Image | NDArray[np.generic]) -> Tensor:
+    if isinstance(image, Image.Image):
+        from PIL import ImageOps
+
+        return image_tensor(ImageOps.exif_transpose(image))
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise RequestError(f"an image array has the shape (H, W) or (H, W, 3), not {array.shape}.")
+    if array.dtype == np.uint16:
+        array = array.astype(np.float32) / 65535
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32)
+        if array.min() < 0 or array.max() > 1:
+            raise RequestError("an image array of floats lies in 0…1; give uint8 for 0…255.")
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
