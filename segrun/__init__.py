@@ -1,9 +1,9 @@
 """segrun: choose and do the transfer of pretrained weights in image segmentation.
 
-    import segrun
-    result = segrun.train(["strategy=finetune", "trainer.epochs=5"])
-    predict = segrun.load(result.checkpoint)
-    mask = predict(PIL.Image.open("photo.jpg"))      # (H, W) array of class indices
+import segrun
+result = segrun.train(["strategy=finetune", "trainer.epochs=5"])
+predict = segrun.load(result.checkpoint)
+mask = predict(PIL.Image.open("photo.jpg"))      # (H, W) array of class indices
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     from segrun import config
     from segrun.commands import train as command
 
-    return command.run(config.compose("train", overrides))
+    result = command.run(config.compose("train", overrides))
+    assert isinstance(result, command.TrainResult)
+    return result
 
 
 def load(checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:

@@ -190,7 +190,9 @@ def in_our_words(primary: str, error: BaseException) -> str:
             return f"{group} has no option {option!r}. {closest(option, error.options or [])}"
         return f"there is no config named {option!r}. {closest(option, error.options or [])}"
     text = str(error).strip()
-    if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|append to config.*?'([^']+)'", text):
+    if found := re.search(
+        r"Could not override '([^']+)'|Key '([^']+)' is not in struct|append to config.*?'([^']+)'", text
+    ):
         key = next(group for group in found.groups() if group)
         if full := re.search(r"full_key: (\S+)", str(error.__cause__ or "")):
             key = full[1]

@@ -45,7 +45,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     GlobalHydra.instance().clear()
     with explained(name, list(overrides)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
-    return named(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), cfg.hydra)
+    return named(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), cfg.hydra)
 
 
 def plain(cfg: Any) -> Any:

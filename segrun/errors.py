@@ -39,6 +39,6 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 def listed(items: Iterable[object], most: int = 5) -> str:
     """`a, b, c and 7 more`: enough to find the place, never a screenful."""
-    items = [str(item) for item in items]
-    rest = len(items) - most
-    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+    words = [str(item) for item in items]
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

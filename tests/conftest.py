@@ -66,3 +66,13 @@ def folder_data(tmp_path: Path) -> Callable[..., Path]:
         return base
 
     return write
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    """A weights file for mobilenet_v2, as torchvision would publish one."""
+    from torchvision.models import mobilenet_v2
+
+    path = tmp_path / "pretrained.pth"
+    torch.save(mobilenet_v2().state_dict(), path)
+    return path

@@ -38,7 +38,9 @@ def run(cfg: config.Config) -> EvalResult:
     data = data_for(values, saved)
     split = values["split"]
     if not data.splits.get(split):
-        raise RequestError(f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}.")
+        raise RequestError(
+            f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
+        )
     device = accelerator(values["device"], values["precision"])
     model = assemble.trained_segmenter(saved, values["trust"]).to(device.device)
     sizing = assemble.sizing(saved.config, tile=values["tile"], overlap=values["overlap"])
@@ -48,7 +50,12 @@ def run(cfg: config.Config) -> EvalResult:
     with counting(f"scoring {split}", len(names)) as tick:
         found = evaluate(inference, data, names, device, batch_size=values["batch_size"], tick=tick)
     summary = found.scores.summary()
-    base = Path(values["output"]).expanduser() / "eval" / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}_{split}"
+    base = (
+        Path(values["output"]).expanduser()
+        / "eval"
+        / time.strftime("%Y-%m-%d")
+        / f"{time.strftime('%H-%M-%S')}_{split}"
+    )
     if device.is_main_process:
         folder = make_folder(base)
         found.write_csv(folder / "scores.csv")
@@ -58,7 +65,9 @@ def run(cfg: config.Config) -> EvalResult:
         out.print(class_table(found.scores, f"{split} split, {len(names)} images, weights of epoch {saved.epoch}"))
         if len(found.scores.classes) <= 12:
             out.print(confusion_table(found.scores))
-        out.print(f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False)
+        out.print(
+            f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False
+        )
         out.print(f"result folder: {folder}", highlight=False, markup=False, soft_wrap=True)
     device.wait_for_everyone()
     return EvalResult(base, summary)
@@ -75,12 +84,16 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
         data.use(saved.splits)
         return data
     data = assemble.dataset(values)
-    if {name for names in saved.splits.values() for name in names} <= {n for names in data.splits.values() for n in names}:
+    if {name for names in saved.splits.values() for name in names} <= {
+        n for names in data.splits.values() for n in names
+    }:
         data.use(saved.splits)  # the same data at another place
     ours, theirs = saved.classes.names, data.classes.names
     if ours != theirs:
         missing, new = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
-        words = [f"the data lacks {listed(missing)}"] * bool(missing) + [f"the checkpoint lacks {listed(new)}"] * bool(new)
+        words = [f"the data lacks {listed(missing)}"] * bool(missing) + [f"the checkpoint lacks {listed(new)}"] * bool(
+            new
+        )
         raise RequestError(
             f"the checkpoint has {len(ours)} classes, the data set {len(theirs)}: "
             f"{'; '.join(words) or 'the same ones in another order'}. Give dataset.classes in the checkpoint's order."

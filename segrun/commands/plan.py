@@ -8,7 +8,7 @@ from segrun import config
 from segrun.commands import assemble
 from segrun.engine.settings import TrainerSettings
 from segrun.report.console import console
-from segrun.report.plan import plan_table
+from segrun.report.plan import plan_text
 
 
 def run(cfg: config.Config) -> None:
@@ -17,4 +17,5 @@ def run(cfg: config.Config) -> None:
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
     model = assemble.segmenter(values, len(data.classes))
-    console().print(plan_table(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.backbone.report))
+    text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.backbone.report)
+    console().print(text, end="", soft_wrap=True, markup=False, highlight=False)

@@ -97,7 +97,7 @@ def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     elif path.is_file():
         files, base = [path], path.parent
     else:
-        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 – absolute patterns, too
         fixed = [part for part in path.parts if not glob.has_magic(part)]
         base = Path(*path.parts[: next((i for i, p in enumerate(path.parts) if glob.has_magic(p)), len(fixed))])
     readable = Image.registered_extensions()
@@ -141,7 +141,9 @@ def claim(output: Path, predict: Predictor, overwrite: bool) -> None:
     if path.is_file() and not overwrite:
         before = json.loads(path.read_text(encoding="utf-8"))
         if before.get("model") != note["model"]:
-            raise RequestError(f"{output}: holds masks of another checkpoint. Choose another output, or overwrite=true.")
+            raise RequestError(
+                f"{output}: holds masks of another checkpoint. Choose another output, or overwrite=true."
+            )
     write_json(path, note)
 
 

@@ -67,7 +67,9 @@ def summary() -> int:
     """Print one table over the jobs; returns the exit status."""
     if not _outcomes:
         return 0
-    table = Table("job", "val mIoU", "test mIoU", "trained", "seconds", "", title=f"{len(_outcomes)} jobs", title_justify="left")
+    table = Table(
+        "job", "val mIoU", "test mIoU", "trained", "seconds", "", title=f"{len(_outcomes)} jobs", title_justify="left"
+    )
     failed = [outcome for outcome in _outcomes if outcome.ended == "failed"]
     for outcome in _outcomes:
         if outcome.ended == "failed":
@@ -76,7 +78,9 @@ def summary() -> int:
         result = json.loads((outcome.folder / "result.json").read_text(encoding="utf-8"))
         cost = result["cost"]
         scores = [_percent(result[split]) for split in ("val", "test")]
-        table.add_row(outcome.asked, *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", outcome.ended)
+        table.add_row(
+            outcome.asked, *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", outcome.ended
+        )
     console().print(table)
     for outcome in failed:
         console().print(f"failed: {outcome.asked}: {outcome.error}", style="red", markup=False)

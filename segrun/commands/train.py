@@ -52,7 +52,9 @@ def resumed(cfg: config.Config) -> TrainResult:
     folder = Path(cfg.resume).expanduser()
     folder = folder.parent if folder.is_file() else folder
     keys = [word.partition("=")[0].lstrip("+~") for word in cfg.asked]
-    if refused := [key for key in keys if key not in ("resume", "output", "trust", *CHANGEABLE) and not key.startswith("tracker")]:
+    if refused := [
+        key for key in keys if key not in ("resume", "output", "trust", *CHANGEABLE) and not key.startswith("tracker")
+    ]:
         raise RequestError(
             f"resume goes on with the run's own config; {listed(refused)} cannot be changed "
             f"(only {', '.join(CHANGEABLE)} can). For another config, start a new run."

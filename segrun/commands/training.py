@@ -38,7 +38,6 @@ from segrun.report.console import TrainingReport, console, counting, show_result
 from segrun.report.environment import environment
 from segrun.report.metrics_file import MetricsFile
 from segrun.report.plan import plan_table, plan_text
-from segrun.tasks.task import Task
 from segrun.transfer.plan import Plan
 from segrun.types import Batch
 
@@ -62,7 +61,10 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
     augment: Augment = config.build(values["augment"], "augment", trust=trust)
     optimizer = config.build(values["optimizer"], "optimizer", trust=trust)
     schedule = config.build(values["schedule"], "schedule", trust=trust)
-    trackers = {name: config.build(values["tracker"][name], f"tracker.{name}", trust=trust) for name in values.get("tracker") or {}}
+    trackers = {
+        name: config.build(values["tracker"][name], f"tracker.{name}", trust=trust)
+        for name in values.get("tracker") or {}
+    }
     with device.main_process_first():  # one process fetches the weights
         model, resume = build_model(values, data, saved, trust)
     plan = assemble.plan(values, model, trust)
@@ -80,12 +82,16 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
     run = Run(values, folder, data, model, device)
     if device.is_main_process:
         run.begin(plan, optimizer.lr, found)
-    inference = Inference(model, sizing, device.device, partial(autocast, device.device, settings.precision), settings.channels_last)
+    inference = Inference(
+        model, sizing, device.device, partial(autocast, device.device, settings.precision), settings.channels_last
+    )
     score = partial(evaluate, data=data, accelerator=device, loss=task.loss, batch_size=settings.batch_size)
     samples = TrainingSamples(data, names, sizing, augment, values["seed"])
 
     def batches(start: int) -> Iterator[Batch]:
-        stream = Stream(len(names), settings.batch_size, values["seed"], device.process_index, device.num_processes, start)
+        stream = Stream(
+            len(names), settings.batch_size, values["seed"], device.process_index, device.num_processes, start
+        )
         cuda = device.device.type == "cuda"
         return iter(training_batches(samples, stream, loader_workers(settings.workers, cuda), cuda))
 
@@ -97,11 +103,15 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
         done = resume["progress"]["epoch"] if resume else 0
         observers = [TrainingReport(), MetricsFile(folder / "metrics.jsonl", done)]
         observers += [tracker(folder) for tracker in trackers.values()]
+    def tell(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
     try:
         progress = fit(
             model, plan, [task], Recipe(settings, optimizer, schedule, values["seed"]),
             Data(batches, settings.steps_per_epoch(len(names)), look), run.store(), device,
-            lambda event: [observer(event) for observer in observers] and None, resume,
+            tell, resume,
         )  # fmt: skip
     finally:
         for observer in observers:
@@ -113,7 +123,9 @@ def prepare(settings: TrainerSettings) -> Accelerator:
     """The accelerator; what torch keeps for the whole process is set for this run."""
     device = accelerator(settings.device, settings.precision)
     if settings.batch_size % device.num_processes:
-        raise RequestError(f"trainer.batch_size={settings.batch_size}: not a multiple of {device.num_processes} processes.")
+        raise RequestError(
+            f"trainer.batch_size={settings.batch_size}: not a multiple of {device.num_processes} processes."
+        )
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
     if device.device.type == "cuda":
@@ -161,14 +173,18 @@ class Run:
         for note in self.data.notes:
             out.print(f"data: {note}", highlight=False, markup=False)
         out.print(f"weights: {report}", highlight=False, markup=False)
-        out.print(plan_table(plan, parts, lr, report))
+        out.print(plan_table(plan, parts, lr))
         write_text(self.folder / "config.yaml", config.to_yaml(self.values))
         write_json(self.folder / "environment.json", environment(self.device.device, report))
         write_json(self.folder / "split.json", {split: list(names) for split, names in self.data.splits.items()})
         write_text(self.folder / "plan.txt", plan_text(plan, parts, lr, report))
 
-    def checkpoint(self, weights: Mapping[str, Tensor], progress: Progress, training: Mapping[str, Any] | None = None) -> Checkpoint:
-        return Checkpoint(weights, self.values, self.data.classes, self.data.splits, progress.epoch, progress.best, training)
+    def checkpoint(
+        self, weights: Mapping[str, Tensor], progress: Progress, training: Mapping[str, Any] | None = None
+    ) -> Checkpoint:
+        return Checkpoint(
+            weights, self.values, self.data.classes, self.data.splits, progress.epoch, progress.best, training
+        )
 
     def store(self) -> Store:
         if not self.device.is_main_process:
@@ -176,7 +192,9 @@ class Run:
 
         def last(weights: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
             state = {**training, "report": dataclasses.asdict(self.model.backbone.report)}
-            checkpoints.write(self.folder / "last.ckpt", self.checkpoint(weights, Progress(**training["progress"]), state))
+            checkpoints.write(
+                self.folder / "last.ckpt", self.checkpoint(weights, Progress(**training["progress"]), state)
+            )
 
         def best(weights: Mapping[str, Tensor], progress: Progress) -> None:
             checkpoints.write(self.folder / "best.ckpt", self.checkpoint(weights, progress))
@@ -198,7 +216,9 @@ class Run:
                 "parameters_total": sum(sizes.values()),
                 "seconds": round(progress.total_seconds, 2),
                 "steps": progress.step,
-                "images_per_second": round(progress.step * self._images_a_step() / max(progress.total_seconds, 1e-9), 2),
+                "images_per_second": round(
+                    progress.step * self._images_a_step() / max(progress.total_seconds, 1e-9), 2
+                ),
                 "peak_memory_bytes": peak_memory(self.device.device.type == "cuda"),
             }
             last = splits.get("test", splits["val"])

@@ -42,6 +42,8 @@ class Augment:
         for name, value in (("hflip", hflip), ("vflip", vflip), ("blur", blur)):
             if not 0 <= value <= 1:
                 raise RequestError(f"augment.{name}={value}: a probability lies between 0 and 1.")
+        if colour < 0:
+            raise RequestError(f"augment.colour={colour}: a strength is 0 or more.")
         self.scale, self.stretch, self.rotate90 = (low, high), stretch, rotate90
         steps: list[torch.nn.Module] = []
         if hflip:
@@ -82,9 +84,11 @@ class Augment:
         if (tall, wide) == size:
             crop = [top, left, tall, wide]
             return v2.functional.crop(image, *crop), v2.functional.crop(mask, *crop)
+        # as a plain tensor, since torchvision resizes a Mask by NEAREST, half a pixel off the image
+        window = v2.functional.crop(mask, top, left, tall, wide).as_subclass(Tensor)
         return (
             v2.functional.resized_crop(image, top, left, tall, wide, list(size), antialias=True),
-            v2.functional.resized_crop(mask, top, left, tall, wide, list(size), v2.InterpolationMode.NEAREST),
+            tv_tensors.Mask(v2.functional.resize(window, list(size), v2.InterpolationMode.NEAREST_EXACT)),
         )
 
 

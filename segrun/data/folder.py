@@ -89,12 +89,13 @@ class Folder(Dataset):
         found: dict[str, Path] = {}
         other = 0
         for path in sorted(folder.rglob("*")):
-            if path.is_dir() or path.name.startswith("."):
+            place = path.relative_to(folder)
+            if path.is_dir() or any(part.startswith(".") for part in place.parts):
                 continue
             if path.suffix.lower() not in readable:
                 other += 1
                 continue
-            stem = path.relative_to(folder).with_suffix("").as_posix()
+            stem = place.with_suffix("").as_posix()
             if stem in found:
                 raise DataError(f"{found[stem]} and {path.name} share a name: which is it? Remove or rename one.")
             found[stem] = path
@@ -106,6 +107,8 @@ class Folder(Dataset):
         names = tuple(self.pairs)
         parts = {s: split.get(s) for s in SPLITS}
         if any(isinstance(value, str) for value in parts.values()):
+            if missing := [f"dataset.split.{s}" for s in ("train", "val") if not parts[s]]:
+                raise RequestError(f"{listed(missing)}: where one split is a list, train and val both need one.")
             return {s: from_list(Path(str(v)).expanduser(), names) for s, v in parts.items() if v}
         return by_fractions(names, {s: float(v or 0) for s, v in parts.items()}, int(split["seed"]))
 
@@ -147,7 +150,10 @@ class CamVid(Folder):
 def existing(root: str | None) -> Path:
     if not root:
         raise RequestError("dataset.root has no value: give dataset.root=<folder>.")
-    path = Path(root).expanduser()
+    try:
+        path = Path(root).expanduser()
+    except RuntimeError:  # the home of nobody
+        path = Path(root)
     if not path.is_dir():
         raise RequestError(f"dataset.root={root}: there is no such folder.")
     return path
@@ -157,25 +163,44 @@ def read_classes(root: Path, given: Sequence[str] | Mapping[str, Sequence[int]] 
     """From the config, else `classes.yaml` (a list, or name: [r, g, b]), else `classes.txt` (a name a line,
     its colour behind it if there is one)."""
     classes: Any = given
-    if classes is None and (root / "classes.yaml").is_file():
-        try:
-            classes = yaml.safe_load((root / "classes.yaml").read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RequestError(f"{root / 'classes.yaml'}: no YAML ({str(error).splitlines()[0]}).") from error
-    elif classes is None and (root / "classes.txt").is_file():
-        lines = (root / "classes.txt").read_text(encoding="utf-8").split("\n")
-        rows = [line.replace(",", " ").split() for line in lines if line.strip()]
-        coloured = all(len(row) > 3 and all(v.isdigit() for v in row[-3:]) for row in rows)
-        names = [" ".join(row[:-3] if coloured else row) for row in rows]
-        classes = {n: row[-3:] for n, row in zip(names, rows, strict=True)} if coloured else names
+    for file, parse in ((root / "classes.yaml", yaml.safe_load), (root / "classes.txt", _class_lines)):
+        if classes is None and file.is_file():
+            try:
+                classes = parse(file.read_text(encoding="utf-8-sig"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                kind = "YAML" if file.suffix == ".yaml" else "UTF-8 text"
+                raise RequestError(f"{file}: no {kind} ({str(error).splitlines()[0]}).") from error
     if not classes:
         raise RequestError(
             f"{root}: the classes are not known. Give dataset.classes=[background,…] in the order of their "
             "values, or write classes.txt (one name a line)."
         )
+    if not _are_classes(classes):
+        raise RequestError(
+            f"{root}: classes are a list of names, or name: [r, g, b] with different colours from 0 to 255."
+        )
     if not 2 <= len(classes) <= 255 or len(set(map(str, classes))) != len(classes):
         raise RequestError(f"{root}: {len(classes)} classes ({listed(classes)}); 2 to 255 different ones are possible.")
     return ClassMap.of(classes)
+
+
+def _class_lines(text: str) -> list[str] | dict[str, list[str]]:
+    rows = [line.replace(",", " ").split() for line in text.split("\n") if line.strip()]
+    coloured = all(len(row) > 3 and all(v.isdigit() for v in row[-3:]) for row in rows)
+    names = [" ".join(row[:-3] if coloured else row) for row in rows]
+    if coloured and len(set(names)) == len(names):
+        return {name: row[-3:] for name, row in zip(names, rows, strict=True)}
+    return names
+
+
+def _are_classes(classes: Any) -> bool:
+    """Names, or names with a colour of its own each."""
+    if not isinstance(classes, Mapping):
+        listing = isinstance(classes, Sequence) and not isinstance(classes, str)
+        return listing and all(isinstance(name, str | int) for name in classes)
+    colours = [tuple(str(v) for v in c) for c in classes.values() if isinstance(c, Sequence) and len(c) == 3]
+    bytes_ = all(v.isdecimal() and int(v) < 256 for colour in colours for v in colour)
+    return bytes_ and len(set(colours)) == len(classes)
 
 
 def _zero_or_255(path: Path) -> bool:

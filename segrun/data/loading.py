@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from segrun.types import Batch, Sample
 Key = tuple[int, int]  # (pass over the data, index)
 
 
-class TrainingSamples(TorchDataset[Sample]):
+class TrainingSamples(TorchDataset[Any]):
     """Fitted and augmented samples by (pass, index)."""
 
     def __init__(self, data: Dataset, names: Sequence[str], sizing: Sizing, augment: Augment | None, seed: int) -> None:
@@ -70,9 +71,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     images = [s.image for s in samples]
     if len({image.dtype for image in images}) > 1:  # 8-bit beside 16-bit files
         images = [as_float(image) for image in images]
-    return Batch(
-        tuple(s.name for s in samples), torch.stack(images), {"mask": torch.stack([s.mask for s in samples])}
-    )
+    return Batch(tuple(s.name for s in samples), torch.stack(images), {"mask": torch.stack([s.mask for s in samples])})
 
 
 def as_float(image: torch.Tensor) -> torch.Tensor:

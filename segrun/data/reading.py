@@ -24,7 +24,8 @@ def open_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # a stream, not a path: Pillow misreads memory-mapped TIFFs that are to be turned
+            with path.open("rb") as file, Image.open(file) as image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
@@ -47,7 +48,7 @@ def image_tensor(image: Image.Image, name: str = "image") -> Tensor:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
         values /= 1.0 if image.mode == "F" else 65535.0
-        if values.min() < 0 or values.max() > 1:
+        if not (values.min() >= 0 and values.max() <= 1):  # NaN too
             raise DataError(f"{name}: values reach outside {'0…1' if image.mode == 'F' else '0…65535'}.")
         return torch.from_numpy(values).expand(3, *values.shape).contiguous()
     if image.mode == "P" and "transparency" in image.info:
@@ -82,7 +83,7 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
         key = values @ np.array([65536, 256, 1])
         known = {(r << 16) + (g << 8) + b: index for index, (r, g, b) in enumerate(classes.palette)}
         void = [] if ignore in range(len(classes)) else [(ignore << 16) + (ignore << 8) + ignore]
-        table = {**{v: VOID for v in void}, **known}
+        table = {**dict.fromkeys(void, VOID), **known}
     elif values.ndim == 3:
         raise DataError(f"{path}: a mask in colours. Say dataset.masks=colour and give each class its colour.")
     else:
@@ -92,9 +93,7 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
     present, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
     strange = [(int(v), int(n)) for v, n in zip(present, count, strict=True) if int(v) not in table]
     if strange:
-        shown = (
-            f"{f'#{value:06x}' if coding == 'colour' else value} ({n} pixels)" for value, n in strange
-        )
+        shown = (f"{f'#{value:06x}' if coding == 'colour' else value} ({n} pixels)" for value, n in strange)
         raise DataError(
             f"{path}: values outside the {len(classes)} classes: {listed(shown)}. "
             "Mend the mask, or correct dataset.classes, dataset.masks or dataset.ignore_index."

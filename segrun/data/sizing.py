@@ -41,7 +41,9 @@ class Sizing:
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise RequestError(f"sizing.size={list(self.size)}: give [height,width] in pixels.")
         if self.tile < 32 or not 0 <= self.overlap < 1:
-            raise RequestError(f"tile={self.tile} overlap={self.overlap}: a tile has 32 pixels or more, 0 ≤ overlap < 1.")
+            raise RequestError(
+                f"tile={self.tile} overlap={self.overlap}: a tile has 32 pixels or more, 0 ≤ overlap < 1."
+            )
 
     def image(self, image: Tensor, name: str = "image") -> Tensor:
         """(3, H, W) → what the network sees.
@@ -50,16 +52,16 @@ class Sizing:
             DataError: an image larger than the size it is to be padded to.
         """
         if self.fit == "resize":
-            return T.resize(image, list(self.size or ()), antialias=True)
-        if self.fit == "pad":
-            return T.pad(image, self._padding(image.shape[-2:], name))
+            image = T.resize(image, list(self.size or ()), antialias=True)
+        elif self.fit == "pad":
+            image = T.pad(image, self._padding(image.shape[-2:], name))
         return image
 
     def sample(self, sample: Sample) -> Sample:
         """The same for a labelled image; masks are never interpolated."""
         image, mask = self.image(sample.image, sample.name), sample.mask
         if self.fit == "resize":
-            mask = T.resize(mask[None], list(self.size or ()), T.InterpolationMode.NEAREST)[0]
+            mask = T.resize(mask[None], list(self.size or ()), T.InterpolationMode.NEAREST_EXACT)[0]
         elif self.fit == "pad":
             mask = T.pad(mask[None], self._padding(mask.shape, sample.name), fill=VOID)[0]
         return Sample(sample.name, image, mask)

@@ -31,7 +31,9 @@ def by_fractions(names: Sequence[str], fractions: Mapping[str, float], seed: int
         splits[split] = tuple(sorted(order[start:end]))
         start = end
     if empty := [s for s, f in fractions.items() if (f > 0 or s != "test") and not splits[s]]:
-        raise RequestError(f"{len(order)} images leave none for {listed(empty)}. Change dataset.split.*, or add images.")
+        raise RequestError(
+            f"{len(order)} images leave none for {listed(empty)}. Change dataset.split.*, or add images."
+        )
     return {split: names for split, names in splits.items() if names}
 
 
@@ -42,12 +44,16 @@ def from_list(path: Path, known: Sequence[str]) -> tuple[str, ...]:
         RequestError: the file is missing, empty, or names an image that is not there.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RequestError(f"{path}: this split list cannot be read ({error.strerror}).") from error
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: this split list cannot be read ({error}).") from error
     there = set(known)
-    names = [line.strip() if line.strip() in there else line.strip().rpartition(".")[0] for line in lines if line.strip()]
-    if unknown := [line.strip() for line, name in zip(filter(str.strip, lines), names, strict=True) if name not in there]:
+    names = [
+        line.strip() if line.strip() in there else line.strip().rpartition(".")[0] for line in lines if line.strip()
+    ]
+    if unknown := [
+        line.strip() for line, name in zip(filter(str.strip, lines), names, strict=True) if name not in there
+    ]:
         raise RequestError(f"{path}: {len(unknown)} names without a pair of image and mask: {listed(unknown)}.")
     if not names:
         raise RequestError(f"{path}: this split list is empty.")
@@ -92,8 +98,8 @@ def labelled_count(wanted: str | int | float, there: int) -> int:
         number = float(there if wanted == "all" else wanted)
     except ValueError as error:
         raise RequestError(f"labels={wanted}: give all, a number of images, or a fraction such as 0.1.") from error
-    fraction = isinstance(wanted, float) or (isinstance(wanted, str) and "." in wanted)
-    count = round(number * there) if fraction and number <= 1 else int(number)
-    if not 1 <= count <= there or (not fraction and count != number):
+    fraction = number <= 1 and (isinstance(wanted, float) or "." in str(wanted))
+    count = round(number * there) if fraction else number
+    if not 1 <= count <= there or count != int(count):
         raise RequestError(f"labels={wanted}: makes {number:g} of the {there} training images; give 1 to {there}.")
-    return count
+    return int(count)

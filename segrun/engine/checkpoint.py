@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,8 +76,12 @@ def read(path: str | Path, name: str = "best.ckpt") -> Checkpoint:
         raise RequestError(f"{path}: there is no such checkpoint.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        why = "it holds pickled code" if "GLOBAL" in str(error) or "Unsupported" in str(error) else "truncated or no checkpoint"
+    except Exception as error:  # bytes that are no pickle raise what they will: IndexError, KeyError, …
+        why = (
+            "it holds pickled code"
+            if "GLOBAL" in str(error) or "Unsupported" in str(error)
+            else "truncated or no checkpoint"
+        )
         raise RequestError(f"{path}: cannot be read as a checkpoint ({why}).") from error
     if not isinstance(content, dict) or "segrun" not in content:
         raise RequestError(f"{path}: is no segrun checkpoint. Bare weights are given by backbone.weights=<path>.")

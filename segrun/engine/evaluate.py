@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
@@ -16,7 +17,7 @@ from segrun.engine.files import replacing
 from segrun.engine.inference import Inference, read_ahead, same_sized
 from segrun.metrics import Scores, confusion
 from segrun.tasks.losses import Loss
-from segrun.types import Sample
+from segrun.types import VOID, Sample
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def evaluate(
     samples = read_ahead((names[i] for i in mine), data.sample, workers=2, ahead=2 * batch_size)
     found: list[tuple[str, Tensor]] = []
     classes = len(data.classes)
-    sums, weights = torch.zeros(1), torch.zeros(1)
+    nothing = torch.full((1, 1, 1), VOID)
+    weights = torch.zeros(0) if loss is None else loss.weights(nothing).cpu()
+    sums = torch.zeros_like(weights)
     for batch in same_sized(samples, _size, batch_size):
         logits = inference.scores(torch.stack([s.image for s in batch]))
         truth = torch.stack([s.mask for s in batch]).to(logits.device)
@@ -64,23 +67,14 @@ def evaluate(
             found.append((sample.name, confusion(guess, mask, classes)))
         tick(len(batch))
     inference.model.train(was)
-    shares = gathered(accelerator, (found, sums, weights))
+    shares = gather_object([(found, sums, weights)])
     matrices = {name: matrix for share in shares for name, matrix in share[0]}
-    total_sums, total_weights = (torch.stack([s[k].expand_as(shares[0][k]) for s in shares]).sum(0) for k in (1, 2))
+    total_sums, total_weights = (torch.stack([share[k] for share in shares]).sum(0) for k in (1, 2))
     stacked = torch.stack([matrices[name] for name in names])
     hit = stacked.diagonal(dim1=1, dim2=2)
     counts = torch.stack([hit, stacked.sum(1) - hit, stacked.sum(2) - hit], dim=2)
     mean_loss = None if loss is None else float((total_sums / total_weights.clamp(min=1)).sum())
     return Evaluation(tuple(names), counts, Scores.of(stacked.sum(0), data.classes.names), mean_loss)
-
-
-def gathered(accelerator: Accelerator, value: tuple[list[tuple[str, Tensor]], Tensor, Tensor]) -> list[tuple[list[tuple[str, Tensor]], Tensor, Tensor]]:
-    """Every process's value, in the processes' order."""
-    if accelerator.num_processes == 1:
-        return [value]
-    everyone: list[tuple[list[tuple[str, Tensor]], Tensor, Tensor]] = [value] * accelerator.num_processes
-    torch.distributed.all_gather_object(everyone, value)
-    return everyone
 
 
 def _size(sample: Sample) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,7 +154,9 @@ def fit(
                     last_phase = index == len(plan.phases) - 1
                     progress.misses = 0 if better or not last_phase else progress.misses + 1
                     progress.ended = settings.patience is not None and progress.misses >= settings.patience
-                emit(_epoch_done(progress, plan, phase, recipe.optimizer.lr * factor, data.steps[epoch], looked, better))
+                emit(
+                    _epoch_done(progress, plan, phase, recipe.optimizer.lr * factor, data.steps[epoch], looked, better)
+                )
                 progress.total_seconds += progress.seconds
                 progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0
                 if better:
@@ -186,7 +189,7 @@ def step(
     """
     device = accelerator.device
     targets = [{t.name: batch.targets[t.name].to(device, non_blocking=True) for t in tasks} for batch in window]
-    weights = {t.name: sum(t.loss.weights(target[t.name]) for target in targets) for t in tasks}
+    weights = {t.name: torch.stack([t.loss.weights(target[t.name]) for target in targets]).sum(0) for t in tasks}
     if accelerator.num_processes > 1:
         weights = {name: accelerator.reduce(value, "sum") for name, value in weights.items()}
     total = torch.zeros((), device=device)
@@ -240,7 +243,7 @@ def monitored(looked: Evaluation, monitor: str) -> float:
 
 def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
     """For every epoch, the step its learning-rate curve began at and the steps the curve spans."""
-    starts = []
+    starts: list[int] = []
     epoch = 0
     for phase in plan.phases:
         if phase.schedule == "restart" or not starts:
@@ -249,7 +252,7 @@ def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
     bounds = [*starts, epoch]
     return [
         (ends[start], ends[end] - ends[start])
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in itertools.pairwise(bounds)
         for _ in range(start, end)
     ]
 

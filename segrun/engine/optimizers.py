@@ -60,9 +60,7 @@ class SGD:
         return torch.optim.SGD(groups, momentum=self.momentum, nesterov=self.nesterov)
 
 
-def grouped(
-    model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerFactory, decay_1d: bool
-) -> list[Group]:
+def grouped(model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerFactory, decay_1d: bool) -> list[Group]:
     """Every learning parameter in exactly one group; a group is one (rate scale, decay).
 
     `lr_scale` stays in the group for the loop, `names` for checkpoints.
@@ -75,7 +73,13 @@ def grouped(
         decay = factory.weight_decay * how.decay * (decay_1d or parameter.ndim > 1)
         group = groups.setdefault(
             (how.lr_scale, decay),
-            {"params": [], "names": [], "lr_scale": how.lr_scale, "weight_decay": decay, "lr": factory.lr * how.lr_scale},
+            {
+                "params": [],
+                "names": [],
+                "lr_scale": how.lr_scale,
+                "weight_decay": decay,
+                "lr": factory.lr * how.lr_scale,
+            },
         )
         group["params"].append(parameter)
         group["names"].append(name)

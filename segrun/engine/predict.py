@@ -32,7 +32,7 @@ class Predictor:
         self.inference.model.eval()
 
     def __call__(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.uint8]:
-        return self.probabilities(image).argmax(0).astype(np.uint8)
+        return np.asarray(self.probabilities(image).argmax(0), dtype=np.uint8)
 
     def probabilities(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.float32]:
         """(C, H, W), summing to 1 over the classes. Raises RequestError for arrays of another form."""
@@ -65,7 +65,9 @@ def predict_files(
             return job, None, str(error)
 
     images = read_ahead(wanted, read, workers=2, ahead=2 * batch_size)
-    for group in same_sized(images, lambda item: () if item[1] is None else (*item[1].shape, item[1].dtype), batch_size):
+    for group in same_sized(
+        images, lambda item: () if item[1] is None else (*item[1].shape, item[1].dtype), batch_size
+    ):
         pictures = [image for _, image, _ in group if image is not None]
         if len(pictures) < len(group):  # unreadable files have a "size" of their own
             yield from ((job, why) for job, _, why in group)

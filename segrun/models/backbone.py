@@ -65,14 +65,18 @@ def measured_levels(backbone: nn.Module, size: int = 64) -> tuple[Level, ...]:
     return tuple(Level(m.shape[1], round(size / m.shape[-1])) for m in maps)
 
 
-def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float, at: Mapping[str, str]) -> LoadReport:
+def load_into(
+    module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float, at: Mapping[str, str]
+) -> LoadReport:
     """Copy the tensors that fit, by name and shape. `at` maps the module's names to the file's.
 
     Raises:
         RequestError: less than `min_loaded` of the module's values came from the file.
     """
     own = module.state_dict()
-    fits = {n: state[at.get(n, n)] for n, v in own.items() if at.get(n, n) in state and state[at.get(n, n)].shape == v.shape}
+    fits = {
+        n: state[at.get(n, n)] for n, v in own.items() if at.get(n, n) in state and state[at.get(n, n)].shape == v.shape
+    }
     module.load_state_dict(fits, strict=False)
     values = dict(module.named_parameters())
     share = sum(v.numel() for n, v in values.items() if n in fits) / max(1, sum(v.numel() for v in values.values()))

@@ -81,16 +81,17 @@ class Parts(Mapping[str, Part]):
         return tuple(name for name in self if name.startswith("backbone."))
 
 
-def parts_of(
-    model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()
-) -> Parts:
+def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()) -> Parts:
     """Parts from part name → module paths.
 
     Raises:
         ValueError: a parameter that no part, or more than one, would hold.
     """
-    kinds = {f"{path}.{name}" if path else name: kind_of(module, name)
-             for path, module in model.named_modules() for name, _ in module.named_parameters(recurse=False)}  # fmt: skip
+    kinds = {
+        f"{path}.{name}" if path else name: kind_of(module, name)
+        for path, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
     came = set(loaded)
     owner: dict[str, str] = {}
     parts = []

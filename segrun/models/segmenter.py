@@ -53,6 +53,8 @@ class Segmenter(nn.Module):
 
     def parts(self) -> Parts:
         """backbone.<stage> from the input on, then head.<task>."""
-        modules = {f"backbone.{stage}": [f"backbone.{p}" for p in paths] for stage, paths in self.backbone.stages.items()}
+        modules = {
+            f"backbone.{stage}": [f"backbone.{p}" for p in paths] for stage, paths in self.backbone.stages.items()
+        }
         modules |= {f"head.{task}": [f"heads.{task}"] for task in self.heads}
         return parts_of(self, modules, (f"backbone.{name}" for name in self.backbone.report.loaded))

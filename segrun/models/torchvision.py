@@ -4,7 +4,7 @@ stages are cut, and that stands in conf/backbone/*.yaml."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class TorchvisionBackbone(Backbone):
         try:
             self.body: nn.Module = models.get_model(model, weights=None)
         except ValueError as error:
-            raise RequestError(f"backbone.model={model}: torchvision has no such model. {closest(model, models.list_models())}") from error
+            raise RequestError(
+                f"backbone.model={model}: torchvision has no such model. {closest(model, models.list_models())}"
+            ) from error
         cut = {part: list(_paths(self.body, words)) for part, words in stages.items()}
         _drop_unlisted(self.body, [path for paths in cut.values() for path in paths])
         self.stages = {part: [f"body.{path}" for path in paths] for part, paths in cut.items()}
@@ -58,7 +60,9 @@ class TorchvisionBackbone(Backbone):
             maps.append(images)
         return maps
 
-    def _load(self, model: str, weights: str | None, imagenet: str, min_loaded: float, wheel: Wheel | None) -> LoadReport:
+    def _load(
+        self, model: str, weights: str | None, imagenet: str, min_loaded: float, wheel: Wheel | None
+    ) -> LoadReport:
         if weights in (None, "none"):
             return LoadReport("none")
         name = imagenet if weights == "imagenet" else str(weights)
@@ -73,7 +77,9 @@ class TorchvisionBackbone(Backbone):
             source = str(path)
         else:
             known = [*enum.__members__, "imagenet", "none"]
-            raise RequestError(f"backbone.weights={name}: neither a file nor weights of {model}. {closest(name, known)}")
+            raise RequestError(
+                f"backbone.weights={name}: neither a file nor weights of {model}. {closest(name, known)}"
+            )
         own = {name: name.removeprefix("body.") for name in self.state_dict()}
         return load_into(self, load_file(path), source, min_loaded, own)
 
@@ -84,30 +90,31 @@ class TorchvisionBackbone(Backbone):
         for paths, level in zip(self.stages.values(), self.levels, strict=True):
             if level.stride > output_stride:
                 step = level.stride // before
-                for path in paths:
-                    dilate(self.get_submodule(path), rate, rate * step)
+                dilate(self, paths, rate, rate * step)
                 rate *= step
             before = level.stride
         self.levels = measured_levels(self) if rate > 1 else self.levels
 
 
-def dilate(module: nn.Module, rate: int, after: int) -> None:
-    """Take the stride out of a stage and spread its kernels instead, so that at the positions that remain
-    it computes just what it did: what comes before the stride is spread by `rate`, what follows by `after`."""
+def dilate(model: nn.Module, paths: Sequence[str], rate: int, after: int) -> None:
+    """Take the stride out of a stage, the modules at `paths`, and spread its kernels instead, so that at the
+    positions that remain it computes just what it did: what comes before the stride is spread by `rate`, what
+    follows by `after`."""
     strided = False
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.MaxPool2d):
-                setattr(parent, name, _dilated_pool(child, rate))
-                strided = True
-            elif isinstance(child, nn.Conv2d):
-                own = child.stride[0] > 1
-                spread = rate if own or not strided else after
-                strided = strided or own
-                child.stride = (1, 1)
-                child.dilation = (child.dilation[0] * spread, child.dilation[1] * spread)
-                if isinstance(child.padding, tuple):
-                    child.padding = (int(child.padding[0]) * spread, int(child.padding[1]) * spread)
+    inside = ((path, name) for path in paths for name, _ in model.get_submodule(path).named_modules())
+    for name in [f"{path}.{name}" if name else path for path, name in inside]:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.MaxPool2d):
+            model.set_submodule(name, _dilated_pool(module, rate))
+            strided = True
+        elif isinstance(module, nn.Conv2d):
+            own = module.stride[0] > 1
+            spread = rate if own or not strided else after
+            strided = strided or own
+            module.stride = (1, 1)
+            module.dilation = (module.dilation[0] * spread, module.dilation[1] * spread)
+            if isinstance(module.padding, tuple):
+                module.padding = (int(module.padding[0]) * spread, int(module.padding[1]) * spread)
 
 
 def _dilated_pool(pool: nn.MaxPool2d, rate: int) -> nn.Module:

@@ -57,11 +57,19 @@ class TrainingReport:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PhaseBegan):
-            console().print(f"phase {event.index + 1} ({event.phase.name}): {event.parameters:,} parameters learn", highlight=False)
+            console().print(
+                f"phase {event.index + 1} ({event.phase.name}): {event.parameters:,} parameters learn", highlight=False
+            )
         elif isinstance(event, StepDone):
             speed = event.images * (self.bar.tasks[0].speed or 0)
             self.bar.update(
-                self.task, completed=event.step, total=event.steps, epoch=event.epoch, loss=event.loss, lr=event.lr, speed=speed
+                self.task,
+                completed=event.step,
+                total=event.steps,
+                epoch=event.epoch,
+                loss=event.loss,
+                lr=event.lr,
+                speed=speed,
             )
         elif isinstance(event, EpochDone):
             scores = "" if event.val is None else f"  val mIoU {percent(event.val.miou)}" + (" *" if event.best else "")
@@ -71,7 +79,9 @@ class TrainingReport:
                 highlight=False,
             )
         elif isinstance(event, PhaseEnded) and event.audited:
-            console().print(f"freeze audit: {event.audited} frozen tensors are bit for bit as they were", highlight=False)
+            console().print(
+                f"freeze audit: {event.audited} frozen tensors are bit for bit as they were", highlight=False
+            )
 
     def close(self) -> None:
         self.bar.stop()
@@ -94,4 +104,9 @@ def show_result(
     )
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True, markup=False)
     quoted = f"'{folder}/best.ckpt'" if " " in str(folder) else f"{folder}/best.ckpt"
-    out.print(f"next: segrun predict checkpoint={quoted} input=<photos> output=<masks>", highlight=False, soft_wrap=True, markup=False)
+    out.print(
+        f"next: segrun predict checkpoint={quoted} input=<photos> output=<masks>",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )

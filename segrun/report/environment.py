@@ -13,7 +13,17 @@ import torch
 
 from segrun.models.backbone import LoadReport
 
-PACKAGES = ("segrun", "torch", "torchvision", "accelerate", "torchmetrics", "hydra-core", "omegaconf", "numpy", "pillow")
+PACKAGES = (
+    "segrun",
+    "torch",
+    "torchvision",
+    "accelerate",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "pillow",
+)
 
 
 def environment(device: torch.device, report: LoadReport) -> dict[str, object]:
@@ -41,7 +51,9 @@ def _commit() -> str | None:
     """Of segrun's own clone, if it runs from one."""
     try:
         here = Path(__file__).parent
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=5)
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=5
+        )
         return done.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None

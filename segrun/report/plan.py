@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 
 from segrun.models.backbone import LoadReport
@@ -12,7 +12,7 @@ from segrun.models.parts import ALL, Parts
 from segrun.transfer.plan import Learn, Plan
 
 
-def plan_table(plan: Plan, parts: Parts, lr: float, report: LoadReport) -> Group:
+def plan_table(plan: Plan, parts: Parts, lr: float) -> Table:
     """What learns in each phase, at which rate; `lr` is the base rate."""
     table = Table("part", title=f"plan: base rate {lr:g}", title_justify="left")
     table.add_column("parameters", justify="right")
@@ -20,7 +20,9 @@ def plan_table(plan: Plan, parts: Parts, lr: float, report: LoadReport) -> Group
     first = 1
     for phase in plan.phases:
         last = first + phase.epochs - 1
-        table.add_column(f"{phase.name}\nepochs {first}–{last}" if last > first else f"{phase.name}\nepoch {first}", justify="right")
+        table.add_column(
+            f"{phase.name}\nepochs {first}–{last}" if last > first else f"{phase.name}\nepoch {first}", justify="right"
+        )
         first = last + 1
     for part in parts.values():
         cells = (_cell(phase.learn.get(part.name), lr) for phase in plan.phases)
@@ -30,14 +32,14 @@ def plan_table(plan: Plan, parts: Parts, lr: float, report: LoadReport) -> Group
     sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
     learning = (sum(sizes[name] for name in phase.learning(parts)) for phase in plan.phases)
     table.add_row("learning", f"{total:,}", "", *(f"{n:,}" for n in learning))
-    return Group(table)
+    return table
 
 
 def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport) -> str:
     """The same as text, for plan.txt."""
     text = io.StringIO()
     console = Console(file=text, width=max(110, 40 + 16 * len(plan.phases)))
-    console.print(plan_table(plan, parts, lr, report))
+    console.print(plan_table(plan, parts, lr))
     console.print(f"weights: {report}", markup=False, soft_wrap=True)
     return text.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def curves(metrics: Path, path: Path) -> None:
     left.legend()
     right.plot([r["epoch"] for r in looked], [100 * (r["val"]["miou"] or 0) for r in looked], color="tab:green")
     right.set(xlabel="epoch", ylabel="val mIoU in %")
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
         if before["phase"] != row["phase"]:
             for axes in (left, right):
                 axes.axvline(before["epoch"] + 0.5, color="grey", linestyle=":")
@@ -59,7 +60,15 @@ def confusion(scores: Scores, path: Path, split: str) -> None:
     if len(share) <= 30:
         for i, j in np.ndindex(share.shape):
             if share[i, j] >= 0.5:
-                axes.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=8, color="white" if share[i, j] > 60 else "black")
+                axes.text(
+                    j,
+                    i,
+                    f"{share[i, j]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if share[i, j] > 60 else "black",
+                )
     _save(figure, path)
 
 
@@ -82,7 +91,9 @@ def samples(data: Dataset, names: Sequence[str], inference: Inference, folder: P
     for place in sorted({round(i * (len(names) - 1) / max(1, SAMPLES - 1)) for i in range(SAMPLES)}):
         sample = data.sample(names[place])
         guess = inference.scores(sample.image[None]).argmax(1)[0].byte().cpu()
-        panel = np.concatenate([picture(sample.image), coloured(sample.mask, data.classes), coloured(guess, data.classes)], axis=1)
+        panel = np.concatenate(
+            [picture(sample.image), coloured(sample.mask, data.classes), coloured(guess, data.classes)], axis=1
+        )
         path = folder / f"{names[place].replace('/', '__')}.png"
         with replacing(path) as part:
             Image.fromarray(panel).save(part, format="PNG")
@@ -98,7 +109,7 @@ def coloured(mask: Tensor, classes: ClassMap) -> NDArray[np.uint8]:
     """(H, W) indices → (H, W, 3) in the classes' colours, void white."""
     table = np.full((VOID + 1, 3), VOID_COLOUR, np.uint8)
     table[: len(classes)] = classes.palette
-    return table[mask.numpy()]
+    return np.asarray(table[mask.numpy()])
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -178,7 +178,7 @@ def class_weights(asked: str | Sequence[float], pixels: Tensor) -> Tensor:
     if asked == "inverse":
         weights = 1 / share.clamp(min=1e-12) / len(count)
     elif asked == "median":
-        weights = share[there].median() / share.clamp(min=1e-12)
+        weights = share[there].quantile(0.5) / share.clamp(min=1e-12)
     elif asked == "log":
         weights = 1 / torch.log(1.1 + share)
     elif asked == "effective":

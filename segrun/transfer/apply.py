@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,11 @@ class Audit:
     def __init__(self, model: nn.Module, parts: Parts, phase: Phase) -> None:
         self.phase = phase.name
         self.before = {name: value.detach().cpu().clone() for name, value in frozen(model, parts, phase).items()}
-        self.frozen = lambda: frozen(model, parts, phase)
+        self.now = partial(frozen, model, parts, phase)
 
     def check(self) -> int:
         """The number of frozen tensors. Raises SegrunError naming those that changed."""
-        now = self.frozen()
+        now = self.now()
         changed = [name for name, value in self.before.items() if not _same(value, now[name].detach().cpu())]
         if changed:
             raise SegrunError(
@@ -61,7 +62,7 @@ def frozen(model: nn.Module, parts: Parts, phase: Phase) -> Mapping[str, Tensor]
     """What the phase holds still: parameters that do not learn, buffers of parts that do not learn, and
     statistics that are not collected."""
     learning = phase.learning(parts)
-    still = {name: value for name, value in model.named_parameters() if name not in learning}
+    still: dict[str, Tensor] = {n: value for n, value in model.named_parameters() if n not in learning}
     moving = [p for name, how in phase.learn.items() if how.statistics for p in parts[name].modules]
     for name, value in model.named_buffers():
         if not any(name.startswith(f"{path}.") for path in moving):
@@ -71,4 +72,4 @@ def frozen(model: nn.Module, parts: Parts, phase: Phase) -> Mapping[str, Tensor]
 
 def _same(one: Tensor, other: Tensor) -> bool:
     # NaN that was there before is no change
-    return torch.equal(one, other) or (one.is_floating_point() and torch.equal(one.nan_to_num(), other.nan_to_num()))
+    return torch.equal(one, other) or (one.is_floating_point() and torch.allclose(one, other, 0, 0, equal_nan=True))

@@ -30,7 +30,9 @@ class Finetune(Strategy):
         backbone = set(parts.backbone)
         phases = []
         for step in freeze(parts, epochs):
-            learn = {n: Learn(lr_scale=self.backbone_lr if n in backbone else 1.0) for n in parts if n not in step.frozen}
+            learn = {
+                n: Learn(lr_scale=self.backbone_lr if n in backbone else 1.0) for n in parts if n not in step.frozen
+            }
             phases.append(Phase(_name(parts, step.frozen), step.epochs, learn))
         return Plan(tuple(phases))
 

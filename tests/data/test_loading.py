@@ -1,0 +1,131 @@
+"""The stream of batches, and samples that are a function of (seed, pass, index) alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from segrun.data.augment import Augment
+from segrun.data.loading import Key, Stream, TrainingSamples, as_float, collate, training_batches
+from segrun.data.shapes import Shapes
+from segrun.data.sizing import Sizing
+from segrun.types import Batch, Sample
+
+STRONG = Augment(scale=(0.3, 1), stretch=1.3, hflip=0.5, vflip=0.5, rotate90=True, colour=0.4, blur=0.5)
+
+
+def taken(stream: Stream, batches: int) -> list[list[Key]]:
+    return list(itertools.islice(stream, batches))
+
+
+def samples(seed: int = 0, augment: Augment | None = STRONG, sizing: Sizing | None = None) -> TrainingSamples:
+    data = Shapes(32, train=5, val=1, test=1, objects=3, seed=0)
+    return TrainingSamples(data, data.splits["train"], sizing or Sizing("keep", None), augment, seed)
+
+
+def same(one: Sample, other: Sample) -> bool:
+    return torch.equal(one.image, other.image) and torch.equal(one.mask, other.mask)
+
+
+def test_each_pass_shows_every_image_once() -> None:
+    keys = [key for batch in taken(Stream(10, 4, seed=0), 5) for key in batch]
+    assert [round_ for round_, _ in keys] == [0] * 10 + [1] * 10
+    first, second = [i for _, i in keys[:10]], [i for _, i in keys[10:]]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second and first != list(range(10))
+
+
+def test_every_batch_is_full_also_with_fewer_images_than_a_batch_holds() -> None:
+    batches = taken(Stream(3, 8, seed=0), 3)
+    assert [len(batch) for batch in batches] == [8, 8, 8]
+    keys = [key for batch in batches for key in batch]
+    assert len(set(keys)) == 24  # the same image comes again in another pass, augmented anew
+    assert sorted(keys) == [(round_, i) for round_ in range(8) for i in range(3)]
+
+
+def test_the_order_follows_the_seed() -> None:
+    assert taken(Stream(10, 4, seed=1), 3) == taken(Stream(10, 4, seed=1), 3)
+    assert taken(Stream(10, 4, seed=1), 3) != taken(Stream(10, 4, seed=2), 3)
+
+
+@pytest.mark.parametrize(("batch", "world"), [(4, 2), (5, 2), (7, 3)])
+def test_the_shares_of_all_processes_join_to_the_batch_of_one(batch: int, world: int) -> None:
+    whole = taken(Stream(11, batch, seed=3), 6)
+    shares = [taken(Stream(11, batch, 3, rank, world), 6) for rank in range(world)]
+    assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == whole
+
+
+def test_a_stream_started_later_continues_as_if_it_had_never_stopped() -> None:
+    assert taken(Stream(7, 3, seed=0, start=4), 6) == taken(Stream(7, 3, seed=0), 10)[4:]
+
+
+def test_a_sample_depends_on_seed_pass_and_index_alone() -> None:
+    one, again = samples(), samples()
+    torch.manual_seed(99)
+    again[1, 3], again[0, 0], torch.rand(5)
+    assert same(one[0, 2], again[0, 2])
+    assert not same(one[0, 2], one[1, 2])
+    assert not same(one[0, 2], samples(seed=1)[0, 2])
+
+
+def test_images_of_one_pass_are_not_all_changed_in_the_same_way() -> None:
+    flips = Augment(scale=(1, 1), stretch=1, hflip=0.5, vflip=0, rotate90=False, colour=0, blur=0)
+    data = samples(augment=flips)
+    flipped = [torch.equal(data[0, i].mask, data.data.mask(data.names[i]).flip(1)) for i in range(5)]
+    again = [torch.equal(data[r, 0].mask, data.data.mask(data.names[0]).flip(1)) for r in range(8)]
+    assert set(flipped) == set(again) == {True, False}
+
+
+def test_drawing_a_sample_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    samples()[0, 1]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_number_of_workers_changes_nothing() -> None:
+    def batches(workers: int) -> list[Batch]:
+        loader = training_batches(samples(), Stream(5, 4, seed=0), workers, pin=False)
+        return list(itertools.islice(loader, 4))
+
+    for alone, helped in zip(batches(0), batches(2), strict=True):
+        assert alone.names == helped.names
+        assert torch.equal(alone.images, helped.images)
+        assert torch.equal(alone.targets["mask"], helped.targets["mask"])
+
+
+def test_without_augmentation_a_sample_is_the_image_itself() -> None:
+    data = samples(augment=None)
+    assert same(data[3, 1], data.data.sample("train-001"))
+
+
+def test_windows_are_drawn_also_without_augmentation() -> None:
+    data = samples(augment=None, sizing=Sizing("crop", (16, 20)))
+    drawn = [data[round_, 0] for round_ in range(4)]
+    assert all(sample.image.shape == (3, 16, 20) for sample in drawn)
+    assert not all(same(drawn[0], sample) for sample in drawn[1:])
+
+
+def test_fitted_samples_have_the_size_of_the_sizing() -> None:
+    for fit in ("resize", "pad", "crop"):
+        assert samples(sizing=Sizing(fit, (40, 48)))[0, 0].image.shape == (3, 40, 48)
+
+
+def test_a_batch_keeps_names_images_and_masks_together() -> None:
+    data = samples(augment=None)
+    batch = collate([data[0, 4], data[0, 1]])
+    assert len(batch) == 2 and batch.names == ("train-004", "train-001")
+    assert torch.equal(batch.images[1], data[0, 1].image)
+    assert torch.equal(batch.targets["mask"][0], data[0, 4].mask)
+
+
+def test_8_bit_and_16_bit_images_meet_as_floats() -> None:
+    mask = torch.zeros(2, 2, dtype=torch.uint8)
+    eight = Sample("a", torch.full((3, 2, 2), 51, dtype=torch.uint8), mask)
+    sixteen = Sample("b", torch.full((3, 2, 2), 0.5), mask)
+    batch = collate([eight, sixteen])
+    assert torch.allclose(batch.images[:, 0, 0, 0], torch.tensor([0.2, 0.5]))
+    assert torch.equal(as_float(eight.image), batch.images[0])

@@ -1,0 +1,136 @@
+"""Each head on each backbone: sizes, gradients, parameter counts, and what a head says that cannot be built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.engine.device import accelerator
+from segrun.engine.loop import step
+from segrun.engine.settings import TrainerSettings
+from segrun.errors import RequestError
+from segrun.models.backbone import Level
+from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
+from segrun.models.heads.fcn import FCN
+from segrun.models.heads.unet import UNet
+from segrun.models.segmenter import Segmenter
+from segrun.types import Batch
+
+LEVELS = (Level(4, 2), Level(6, 4), Level(8, 8), Level(10, 16), Level(12, 32))
+HEADS = ["head=fcn", "head=fcn head.fuse=[16,8]", "head=unet", "head=deeplabv3plus"]
+PAIRS = [(backbone, head) for backbone in ("mobilenet_v2", "resnet18") for head in HEADS] + [
+    pytest.param(backbone, head, marks=pytest.mark.slow)
+    for backbone in ("resnet50", "vgg16_bn")
+    for head in [*HEADS, "head=deeplabv3plus head.separable=false backbone.output_stride=8"]
+]
+
+
+def segmenter(words: str, classes: int = 3) -> Segmenter:
+    values = config.plain(config.compose("train", [*words.split(), "backbone.weights=none"]))
+    return assemble.segmenter(values, classes)
+
+
+def maps(height: int = 64, width: int = 96) -> list[torch.Tensor]:
+    return [torch.rand(2, level.channels, height // level.stride, width // level.stride) for level in LEVELS]
+
+
+@pytest.mark.parametrize(("backbone", "head"), PAIRS)
+def test_scores_have_the_images_size_and_reach_every_parameter(backbone: str, head: str) -> None:
+    model = segmenter(f"backbone={backbone} {head}")
+    scores = model(torch.rand(2, 3, 67, 93)).tasks["mask"]
+    assert scores.shape == (2, 3, 67, 93)
+    (scores * torch.randn_like(scores)).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [name for name, p in model.heads.named_parameters() if not p.grad.any()] == []
+
+
+def test_deeplabv3plus_on_mobilenet_has_the_published_networks_parameters() -> None:
+    model = segmenter("backbone=mobilenet_v2 head=deeplabv3plus", classes=11)
+    assert sum(p.numel() for p in model.parameters()) == 4_381_083  # segmentation_models_pytorch's network
+
+
+def test_unet_on_mobilenet_has_the_usual_decoders_parameters() -> None:
+    head = segmenter("backbone=mobilenet_v2 head=unet", classes=11).heads["mask"]
+    expected, below = 0, 1280
+    for skip, width in zip((96, 32, 24, 16, 0), (256, 128, 64, 32, 16), strict=True):
+        expected += (below + skip) * width * 9 + width * width * 9 + 4 * width
+        below = width
+    assert sum(p.numel() for p in head.parameters()) == expected + 11 * 16 * 9 + 11
+
+
+def test_deeplabv3plus_reads_the_backbone_at_output_stride_16_with_its_rates() -> None:
+    model = segmenter("backbone=mobilenet_v2 head=deeplabv3plus")
+    assert model.backbone.levels[-1].stride == 16
+    assert rates(model.heads["mask"]) == [6, 12, 18]
+
+
+@pytest.mark.parametrize(("stride", "expected"), [(8, [12, 24, 36]), (16, [6, 12, 18]), (32, [3, 6, 9])])
+def test_aspp_rates_follow_the_output_stride(stride: int, expected: list[int]) -> None:
+    levels = (Level(4, 4), Level(8, stride))
+    head = DeepLabV3Plus(levels, 2, channels=8, low=4, rates=[6, 12, 18], separable=False, dropout=0.0)
+    assert rates(head) == expected
+
+
+def rates(head: nn.Module) -> list[int]:
+    return [m.dilation[0] for m in head.modules() if isinstance(m, nn.Conv2d) and m.dilation[0] > 1]
+
+
+@pytest.mark.parametrize("stride", [4, 64])
+def test_a_level_that_the_backbone_lacks_is_said_with_those_it_has(stride: int) -> None:
+    with pytest.raises(RequestError, match=rf"head=fcn needs a feature map at stride {stride}.*strides 8, 16"):
+        FCN((Level(4, 8), Level(8, 16)), 2, channels=None, dropout=0.0, fuse=[stride])
+
+
+def test_deeplabv3plus_without_a_map_at_stride_4_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"head=deeplabv3plus needs a feature map at stride 4; .*strides 8, 16"):
+        DeepLabV3Plus((Level(4, 8), Level(8, 16)), 2, channels=8, low=4, rates=[6], separable=True, dropout=0.0)
+
+
+def test_unet_with_fewer_channels_than_skips_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"head\.channels=\[8, 8\].*at least 4"):
+        UNet(LEVELS, 2, channels=[8, 8])
+
+
+def test_unet_may_leave_out_the_step_without_a_skip() -> None:
+    assert UNet(LEVELS, 2, channels=[8, 8, 8, 8]).eval()(maps())[0].shape == (2, 32, 48)
+    assert UNet(LEVELS, 2, channels=[8, 8, 8, 8, 8]).eval()(maps())[0].shape == (2, 64, 96)
+
+
+def test_a_fused_fcn_starts_as_the_plain_one_and_can_leave_it() -> None:
+    plain = FCN(LEVELS, 2, channels=8, dropout=0.0, fuse=[]).eval()
+    fused = FCN(LEVELS, 2, channels=8, dropout=0.0, fuse=[8, 16]).eval()
+    fused.load_state_dict(plain.state_dict(), strict=False)
+    features = maps(128, 128)
+    small, large = plain(features), fused(features)
+    assert large.shape[-2:] == (16, 16)
+    up = nn.functional.interpolate(small, (8, 8), mode="bilinear", align_corners=False)
+    up = nn.functional.interpolate(up, (16, 16), mode="bilinear", align_corners=False)
+    assert torch.equal(large, up)
+    nn.init.ones_(fused.scores[1].weight)  # type: ignore[arg-type]
+    assert not torch.allclose(fused(features), up)
+
+
+def test_fused_scores_are_those_of_the_strides_asked_for() -> None:
+    fused = FCN(LEVELS, 2, channels=None, dropout=0.0, fuse=[8, 16])
+    assert [score.in_channels for score in fused.scores] == [10, 8]
+    assert fused.output.in_channels == 12 // 4
+
+
+def test_training_starts_near_equal_scores() -> None:
+    scores = segmenter("backbone=resnet18 head=unet").eval()(torch.rand(1, 3, 64, 64)).tasks["mask"]
+    assert 0 < scores.softmax(1).std(1).max() < 0.1
+
+
+def test_image_pooling_of_a_single_image_is_refused_with_the_cure() -> None:
+    values = config.plain(
+        config.compose("train", ["head=deeplabv3plus", "backbone.weights=none", "trainer.batch_size=1"])
+    )
+    model = assemble.segmenter(values, 2)
+    settings = config.typed(values["trainer"], TrainerSettings, "trainer")
+    batch = Batch(("a",), torch.rand(1, 3, 64, 64), {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two images a batch.*head=unet"):
+        step(model, optimizer, [assemble.task(values)], [batch], settings, accelerator("cpu", "fp32"), stopping=False)
