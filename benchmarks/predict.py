@@ -4,9 +4,9 @@
     python benchmarks/predict.py --size 480 --device cuda
 
 Ours goes from uint8 pictures through `segrun.engine.inference.Inference` to class indices, as `segrun
-predict` does; reading and writing files is left out. Theirs is segmentation_models.pytorch (extra `bench`) on pictures
-that are normalised already: `model(x).argmax(1)`, fp32, contiguous. As in train_step.py they take turns in
-one process, whose freed memory is kept for both.
+predict` does; reading and writing files is left out. Theirs is segmentation_models.pytorch (extra `bench`)
+on pictures that are normalised already: `model(x).argmax(1)`, fp32, contiguous. As in train_step.py they
+take turns in one process, whose freed memory is kept for both.
 """
 
 from __future__ import annotations

@@ -169,13 +169,13 @@ def show(label: str, ours: float, theirs: float) -> None:
     print(f"{label:<38}{ours:>10.2f}{theirs:>10.2f}{ours / theirs:>12.2f}", flush=True)
 
 
-def loss_after(args: argparse.Namespace, precision: str, steps: int = 50) -> float:
-    """The mean loss over the last pass of `steps` steps; start, batches and dropout the same."""
+def loss_after(args: argparse.Namespace, precision: str) -> float:
+    """The mean loss over the last pass of --loss-steps steps; start, batches and dropout the same."""
     values, accelerator = ready(args, Row("", precision, True))
     model, _ = networks(values, accelerator.device)
     once = our_step(model, values, pictures(values, accelerator.device), accelerator)
     losses = []
-    for number in range(steps):
+    for number in range(args.loss_steps):
         torch.manual_seed(mixed(0, number))
         losses.append(once())
     return statistics.fmean(losses[-DISTINCT:])
@@ -183,7 +183,8 @@ def loss_after(args: argparse.Namespace, precision: str, steps: int = 50) -> flo
 
 def main() -> None:
     parser = options(__doc__.splitlines()[0], rounds=7, steps=3)
-    parser.add_argument("--bf16-loss", action="store_true", help="also the loss after 50 steps, fp32 and bf16")
+    parser.add_argument("--bf16-loss", action="store_true", help="also the loss after a training in each")
+    parser.add_argument("--loss-steps", type=int, default=50, help="steps of that training")
     args = parser.parse_args()
     heading("training step", args)
     for row in rows(args.device == "cuda"):
@@ -194,9 +195,11 @@ def main() -> None:
         mine = our_step(ours, values, batches, accelerator)
         show(row.label, *alternating(mine, their_step(theirs, plain), args))
     if args.bf16_loss:
+        if not fast_bf16(args.device == "cuda"):
+            print("this processor has no bf16: it is emulated, which takes very long", flush=True)
         full, low = loss_after(args, "fp32"), loss_after(args, "bf16")
-        print(f"mean loss of steps {50 - DISTINCT + 1} to 50: fp32 {full:.4f}, bf16 {low:.4f}, ", end="")
-        print(f"relative difference {abs(low - full) / full:.2%}")
+        print(f"loss after {args.loss_steps} steps (mean of the last {DISTINCT}): ", end="")
+        print(f"fp32 {full:.4f}, bf16 {low:.4f}, relative difference {abs(low - full) / full:.2%}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-os.environ.setdefault("MPLBACKEND", "Agg")
+torch.set_num_threads(1)  # two workers, two cores
 
 # a run of seconds: small pictures, the smallest of everything
 QUICK = [
+    "head=fcn",
+    "head.channels=16",
     "dataset.size=64",
     "dataset.train=8",
     "dataset.val=4",

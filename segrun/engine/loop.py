@@ -40,6 +40,10 @@ class Recipe:
     schedule: Schedule
     seed: int
 
+    def lr(self, step: int, start: int, total: int) -> float:
+        """The base rate at a step of the run, for a curve of `total` steps that began at `start`."""
+        return self.optimizer.lr * self.schedule(step - start, total)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -122,10 +126,9 @@ def fit(
                 while progress.step < ends[epoch]:
                     began = time.perf_counter()
                     window = [next(batches) for _ in range(settings.accumulate)]
-                    start, total = curve[epoch]
-                    factor = recipe.schedule(progress.step - start, total)
+                    lr = recipe.lr(progress.step, *curve[epoch])
                     for group in optimizer.param_groups:
-                        group["lr"] = recipe.optimizer.lr * factor * group["lr_scale"]
+                        group["lr"] = lr * group["lr_scale"]
                     torch.manual_seed(mixed(recipe.seed, progress.step, accelerator.process_index))
                     loss, stopping = step(trained, prepared, tasks, window, settings, accelerator, stop.asked)
                     if average:
@@ -135,13 +138,14 @@ def fit(
                     progress.loss += loss
                     progress.images += images
                     progress.seconds += time.perf_counter() - began
-                    emit(StepDone(progress.step, ends[-1], epoch + 1, loss, recipe.optimizer.lr * factor, images))
+                    emit(StepDone(progress.step, ends[-1], epoch + 1, loss, lr, images))
                     if stopping:
                         audit.check()
                         store.last(model.state_dict(), state())
                         raise Interrupted(f"Interrupted after step {progress.step} of {ends[-1]}; the state is saved.")
 
                 progress.epoch = epoch + 1
+                lr = recipe.lr(progress.step - 1, *curve[epoch])
                 kept = average.module if average else model
                 looked = None
                 better = False
@@ -155,7 +159,7 @@ def fit(
                     progress.misses = 0 if better or not last_phase else progress.misses + 1
                     progress.ended = settings.patience is not None and progress.misses >= settings.patience
                 emit(
-                    _epoch_done(progress, plan, phase, recipe.optimizer.lr * factor, data.steps[epoch], looked, better)
+                    _epoch_done(progress, plan, phase, lr, data.steps[epoch], looked, better)
                 )
                 progress.total_seconds += progress.seconds
                 progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0

@@ -55,7 +55,7 @@ def test_a_run_leaves_what_the_design_says() -> None:
         "samples", "best.ckpt", "last.ckpt", "plots",
     }  # fmt: skip
     kept = json.loads((result.folder / "result.json").read_text())
-    assert kept["cost"]["parameters_trained"] == kept["cost"]["parameters_total"] > 6e6
+    assert kept["cost"]["parameters_trained"] == kept["cost"]["parameters_total"] > 2e6
     assert kept["test"]["miou"] == result.test["miou"]  # type: ignore[index]
     rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -23,9 +24,13 @@ CHANNELS = {
 }
 
 
+@functools.cache
+def shipped(name: str) -> dict[str, Any]:
+    return config.plain(config.compose("train", [f"backbone={name}", "backbone.weights=none"]))["backbone"]
+
+
 def backbone(name: str, **changed: Any) -> Backbone:
-    cfg = config.plain(config.compose("train", [f"backbone={name}", "backbone.weights=none"]))["backbone"]
-    made = config.build({**cfg, **changed}, "backbone")
+    made = config.build({**shipped(name), **changed}, "backbone")
     assert isinstance(made, Backbone)
     return made
 
@@ -70,7 +75,7 @@ def test_the_deepest_map_is_that_of_the_whole_classifier(name: str) -> None:
 def features(whole: nn.Module, images: Tensor, name: str) -> Tensor:
     if name.startswith("resnet"):
         children = [child for key, child in whole.named_children() if key not in ("avgpool", "fc")]
-        return nn.Sequential(*children)(images)  # type: ignore[no-any-return]
+        return nn.Sequential(*children)(images)
     return whole.features(images)  # type: ignore[no-any-return,operator]
 
 

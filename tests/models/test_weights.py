@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -84,9 +85,13 @@ def wheel_of(path: Path, **changed: str) -> Wheel:
     )
 
 
+@functools.cache
+def shipped() -> dict[str, Any]:
+    return config.plain(config.compose("train", ["backbone=mobilenet_v2"]))["backbone"]
+
+
 def mobilenet(weights: str, **changed: Any) -> Backbone:
-    cfg = config.plain(config.compose("train", ["backbone=mobilenet_v2"]))["backbone"]
-    made = config.build({**cfg, "weights": weights, "wheel": None, **changed}, "backbone")
+    made = config.build({**shipped(), "weights": weights, "wheel": None, **changed}, "backbone")
     assert isinstance(made, Backbone)
     return made
 
