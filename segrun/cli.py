@@ -3,12 +3,9 @@ so that `segrun --help` is instant."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,6 +92,7 @@ def run_hydra(command: str, words: list[str]) -> int:
     import hydra
 
     from segrun import config
+    from segrun.overrides import explained, quoted
 
     primary, module, _ = COMMANDS[command]
     status: list[int] = []
@@ -110,7 +108,7 @@ def run_hydra(command: str, words: list[str]) -> int:
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
     try:
-        with explained(primary, words):
+        with explained(words, lambda: config.all_keys(primary)):
             hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
     finally:
         if multirun and command == "train":
@@ -140,63 +138,3 @@ def complete(words: list[str]) -> int:
     primary = COMMANDS.get(command, COMMANDS["train"])[0]
     hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(print)()
     return 0
-
-
-def quoted(word: str, multirun: bool = False) -> str:
-    """Quote the value of a path key, so that Hydra's grammar leaves `a b`, `x=1`, `(2)` and 写真/ alone.
-    In a sweep, commas part values, unless the whole value is a path that exists."""
-    from segrun.config import PATH_KEYS
-
-    key, equals, value = word.partition("=")
-    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null"):
-        return word
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    many = multirun and "," in value and not Path(value).expanduser().exists()
-    return f"{key}={','.join(quote(part) for part in (value.split(',') if many else [value]))}"
-
-
-def quote(value: str) -> str:
-    home = str(Path(value).expanduser()) if value.startswith("~") else value
-    # a backslash counts for Hydra only before a quote, so a trailing one is the only other to double
-    escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ('\\"' if m[2] else ""), home)
-    return f'"{escaped}"'
-
-
-@contextlib.contextmanager
-def explained(primary: str, words: list[str]) -> Iterator[None]:
-    """Turn Hydra's and OmegaConf's exceptions into a line or two with the cure."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise RequestError(in_our_words(primary, error)) from error
-    except SystemExit as end:  # argparse and Hydra's own exits
-        if end.code not in (0, None):
-            raise RequestError(f"cannot read the command line {' '.join(words)!r}.") from end
-        raise
-
-
-def in_our_words(primary: str, error: BaseException) -> str:
-    from hydra.errors import MissingConfigException
-
-    from segrun.config import unknown_key
-
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        if group:
-            return f"{group} has no option {option!r}. {closest(option, error.options or [])}"
-        return f"there is no config named {option!r}. {closest(option, error.options or [])}"
-    text = str(error).strip()
-    if found := re.search(
-        r"Could not override '([^']+)'|Key '([^']+)' is not in struct|append to config.*?'([^']+)'", text
-    ):
-        key = next(group for group in found.groups() if group)
-        if full := re.search(r"full_key: (\S+)", str(error.__cause__ or "")):
-            key = full[1]
-        return f"there is no key {key!r}. {unknown_key(primary, key)}"
-    first = text.splitlines()[0] if text else type(error).__name__
-    cause = str(error.__cause__).splitlines()[0] if error.__cause__ and str(error.__cause__) else ""
-    return f"{first} {cause}".strip()

@@ -1,4 +1,4 @@
-"""From words to objects: the only file besides cli.py that knows Hydra and OmegaConf."""
+"""From words to objects: with cli.py and overrides.py all that knows Hydra and OmegaConf."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import hashlib
 import inspect
 import json
 import sys
+import types
+import typing
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segrun.errors import RequestError, closest
+from segrun.errors import RequestError
 
 T = TypeVar("T")
 Config = DictConfig
-
-# keys whose values are paths: quoted before Hydra parses them, `~` expanded
-PATH_KEYS = {
-    "checkpoint", "input", "output", "resume",
-    "dataset.root", "dataset.split.train", "dataset.split.val", "dataset.split.test", "backbone.weights",
-}  # fmt: skip
 
 # what may differ between a run and its resumption, and between two runs that are the same run
 INCIDENTAL = ("trainer.device", "trainer.workers", "tracker", "resume", "output", "trust", "names", "asked")
@@ -40,10 +37,10 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from segrun.cli import explained, quoted
+    from segrun.overrides import explained, quoted
 
     GlobalHydra.instance().clear()
-    with explained(name, list(overrides)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with explained(overrides, partial(all_keys, name)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
     return named(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), cfg.hydra)
 
@@ -54,11 +51,6 @@ def plain(cfg: Any) -> Any:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise RequestError(_missing(error)) from error
-
-
-def from_plain(values: Mapping[str, Any]) -> Config:
-    """A config out of a checkpoint."""
-    return OmegaConf.create(dict(values))
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
@@ -87,7 +79,7 @@ def build(cfg: Any, place: str, *, trust: Sequence[str] | None = None, **given: 
     Raises:
         RequestError: no such class, or arguments that it does not take.
     """
-    values = dict(plain(cfg)) if not isinstance(cfg, dict) else dict(cfg)
+    values = dict(cfg) if isinstance(cfg, dict) else plain(cfg) if isinstance(cfg, DictConfig) else {}
     target = values.pop("_target_", None)
     if not isinstance(target, str):
         raise RequestError(f"{place}: has no _target_. Choose {place}=<name> or give {place}._target_=<class>.")
@@ -98,7 +90,26 @@ def build(cfg: Any, place: str, *, trust: Sequence[str] | None = None, **given: 
     except TypeError as error:
         takes = [p for p in inspect.signature(made).parameters if p not in given]
         raise RequestError(f"{place}: {target} {error}. It takes {', '.join(takes)}.") from error
+    hints = typing.get_type_hints(made.__init__)
+    for key, value in values.items():
+        if not fits(value, hints.get(key, Any)):
+            raise RequestError(f"{place}.{key}={value}: is to be {_shown(hints[key])}.")
     return made(**arguments)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain config value fits a simple annotation; what is not simple is left to the class."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (str, bool, type(None)) else True
+
+
+def _shown(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint) if not typing.get_args(hint) else hint).replace("collections.abc.", "")
 
 
 def _nested(value: Any, place: str, trust: Sequence[str] | None) -> Any:
@@ -120,7 +131,7 @@ def locate(target: str, place: str, trust: Sequence[str] | None) -> Any:
             f"If you know and trust that code: trust=[{module}]."
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a user's own class lies in the current folder
+        sys.path.append(str(Path.cwd()))  # a user's own class lies in the current folder
     try:
         made = getattr(__import__(module, fromlist=[name]), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -178,7 +189,3 @@ def _missing(error: OmegaConfBaseException) -> str:
 def all_keys(name: str) -> tuple[str, ...]:
     """Every key of the default config of a command, for `did you mean`."""
     return tuple(key for key, _ in _flat(OmegaConf.to_container(compose(name))))
-
-
-def unknown_key(name: str, key: str) -> str:
-    return closest(key, all_keys(name))

@@ -291,4 +291,3 @@ def test_the_config_survives_yaml() -> None:
     values = composed("train", "head=deeplabv3plus")
     Path("config.yaml").write_text(config.to_yaml(values), encoding="utf-8")
     assert config.plain(OmegaConf.load("config.yaml")) == values
-    assert config.plain(config.from_plain(values)) == values

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
+
+import torch
 
 from segrun import config
 from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.splits import disjoint
 from segrun.engine.checkpoint import Checkpoint
+from segrun.engine.device import autocast
+from segrun.engine.inference import Inference
 from segrun.errors import RequestError
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.losses import Loss
@@ -20,7 +25,7 @@ Trust = Sequence[str] | None  # None: the config is the user's own
 
 
 def dataset(values: Mapping[str, Any], trust: Trust = None) -> Dataset:
-    data = config.build(values["dataset"], "dataset", trust=trust)
+    data = config.build(values.get("dataset"), "dataset", trust=trust)
     assert isinstance(data, Dataset)
     disjoint(data.splits)
     return data
@@ -33,8 +38,8 @@ def sizing(values: Mapping[str, Any], **changed: Any) -> Sizing:
 
 
 def segmenter(values: Mapping[str, Any], classes: int, trust: Trust = None) -> Segmenter:
-    backbone = config.build(values["backbone"], "backbone", trust=trust)
-    head = config.build(values["head"], "head", trust=trust, levels=backbone.levels, outputs=classes)
+    backbone = config.build(values.get("backbone"), "backbone", trust=trust)
+    head = config.build(values.get("head"), "head", trust=trust, levels=backbone.levels, outputs=classes)
     return Segmenter(backbone, {"mask": head})
 
 
@@ -53,16 +58,28 @@ def trained_segmenter(checkpoint: Checkpoint, trust: Sequence[str]) -> Segmenter
     return model
 
 
+def inference(
+    checkpoint: Checkpoint, device: torch.device, trust: Sequence[str], options: Mapping[str, Any]
+) -> Inference:
+    """The checkpoint's model, ready to score images; `options` may hold precision, tile and overlap."""
+    layout = bool(checkpoint.config["trainer"]["channels_last"])
+    model = trained_segmenter(checkpoint, trust).to(device).eval()
+    if layout:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fitted = sizing(checkpoint.config, tile=options.get("tile"), overlap=options.get("overlap"))
+    return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
+
+
 def task(values: Mapping[str, Any], trust: Trust = None) -> Task:
-    loss = config.build(values["loss"], "loss", trust=trust)
+    loss = config.build(values.get("loss"), "loss", trust=trust)
     assert isinstance(loss, Loss)
     return Task("mask", loss)
 
 
 def plan(values: Mapping[str, Any], model: Segmenter, trust: Trust = None) -> Plan:
     """The checked plan of the config's strategy and freeze schedule for this model."""
-    strategy = config.build(values["strategy"], "strategy", trust=trust)
-    freeze = config.build(values["freeze"], "freeze", trust=trust)
+    strategy = config.build(values.get("strategy"), "strategy", trust=trust)
+    freeze = config.build(values.get("freeze"), "freeze", trust=trust)
     parts = model.parts()
     made: Plan = strategy.plan(parts, freeze, values["trainer"]["epochs"])
     return made.check(parts)

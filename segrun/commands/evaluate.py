@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from segrun.commands import assemble
 from segrun.data.dataset import Dataset
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint
-from segrun.engine.device import accelerator, autocast
+from segrun.engine.device import accelerator
 from segrun.engine.evaluate import evaluate
 from segrun.engine.files import folder as make_folder
 from segrun.engine.files import write_json
-from segrun.engine.inference import Inference
 from segrun.errors import RequestError, listed
 from segrun.report import plots
 from segrun.report.console import console, counting
@@ -42,10 +40,7 @@ def run(cfg: config.Config) -> EvalResult:
             f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
         )
     device = accelerator(values["device"], values["precision"])
-    model = assemble.trained_segmenter(saved, values["trust"]).to(device.device)
-    sizing = assemble.sizing(saved.config, tile=values["tile"], overlap=values["overlap"])
-    layout = bool(saved.config["trainer"]["channels_last"])
-    inference = Inference(model, sizing, device.device, partial(autocast, device.device, values["precision"]), layout)
+    inference = assemble.inference(saved, device.device, values["trust"], values)
     names = data.splits[split]
     with counting(f"scoring {split}", len(names)) as tick:
         found = evaluate(inference, data, names, device, batch_size=values["batch_size"], tick=tick)

@@ -8,7 +8,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from PIL import Image
 from segrun import config
 from segrun.commands import assemble
 from segrun.engine import checkpoint as checkpoints
-from segrun.engine.device import autocast, keep_pages, torch_device
+from segrun.engine.device import keep_pages, torch_device
 from segrun.engine.files import folder as make_folder
 from segrun.engine.files import write_json
-from segrun.engine.inference import Inference
 from segrun.engine.predict import Predictor, Wanted, predict_files, write_summary
 from segrun.engine.signals import Stop
 from segrun.errors import Interrupted, RequestError
@@ -71,16 +69,11 @@ def predictor(
     path: str | Path, device: str = "auto", trust: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> Predictor:
     """A predictor from a checkpoint or run folder; `options` may hold precision, tile and overlap."""
-    options = options or {}
     saved = checkpoints.read(path)
     place = torch_device(device)
     if place.type == "cpu":
         keep_pages()
-    model = assemble.trained_segmenter(saved, trust).to(place).eval()
-    sizing = assemble.sizing(saved.config, tile=options.get("tile"), overlap=options.get("overlap"))
-    layout = bool(saved.config["trainer"]["channels_last"])
-    inference = Inference(model, sizing, place, partial(autocast, place, options.get("precision", "auto")), layout)
-    return Predictor(inference, saved.classes)
+    return Predictor(assemble.inference(saved, place, trust, options or {}), saved.classes)
 
 
 def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:

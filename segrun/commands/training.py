@@ -22,7 +22,7 @@ from segrun.data.splits import labelled
 from segrun.data.survey import Survey, survey
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint, Progress
-from segrun.engine.device import accelerator, autocast, loader_workers, peak_memory
+from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, peak_memory
 from segrun.engine.evaluate import Evaluation, evaluate
 from segrun.engine.events import Event
 from segrun.engine.files import folder as make_folder
@@ -58,9 +58,9 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
         data.use(saved.splits)
     sizing = assemble.sizing(values)
     task = assemble.task(values, trust)
-    augment: Augment = config.build(values["augment"], "augment", trust=trust)
-    optimizer = config.build(values["optimizer"], "optimizer", trust=trust)
-    schedule = config.build(values["schedule"], "schedule", trust=trust)
+    augment: Augment = config.build(values.get("augment"), "augment", trust=trust)
+    optimizer = config.build(values.get("optimizer"), "optimizer", trust=trust)
+    schedule = config.build(values.get("schedule"), "schedule", trust=trust)
     trackers = {
         name: config.build(values["tracker"][name], f"tracker.{name}", trust=trust)
         for name in values.get("tracker") or {}
@@ -103,6 +103,7 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
         done = resume["progress"]["epoch"] if resume else 0
         observers = [TrainingReport(), MetricsFile(folder / "metrics.jsonl", done)]
         observers += [tracker(folder) for tracker in trackers.values()]
+
     def tell(event: Event) -> None:
         for observer in observers:
             observer(event)
@@ -128,8 +129,7 @@ def prepare(settings: TrainerSettings) -> Accelerator:
         )
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
-    if device.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    forget_peak_memory(device.device.type == "cuda")
     return device
 
 

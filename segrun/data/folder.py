@@ -56,6 +56,9 @@ class Folder(Dataset):
         else:
             self.splits = self._split(split)
         self.coding = self._coding(masks)
+        if self.coding == "index" and ignore_index in range(len(self.classes)):
+            name = self.classes.names[ignore_index]
+            raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
 
     def image(self, name: str) -> Tensor:
         return read_image(self.pairs[name][0])
@@ -84,7 +87,7 @@ class Folder(Dataset):
 
     def _files(self, folder: Path) -> dict[str, Path]:
         if not folder.is_dir():
-            raise RequestError(f"{folder}: there is no such folder. dataset.root needs images/ and masks/ in it.")
+            raise RequestError(f"{folder}: there is no such folder; dataset.root is to hold images/ and masks/ (or CamVid's).")
         readable = Image.registered_extensions()
         found: dict[str, Path] = {}
         other = 0
@@ -110,7 +113,10 @@ class Folder(Dataset):
             if missing := [f"dataset.split.{s}" for s in ("train", "val") if not parts[s]]:
                 raise RequestError(f"{listed(missing)}: where one split is a list, train and val both need one.")
             return {s: from_list(Path(str(v)).expanduser(), names) for s, v in parts.items() if v}
-        return by_fractions(names, {s: float(v or 0) for s, v in parts.items()}, int(split["seed"]))
+        drawn = by_fractions(names, {s: float(v or 0) for s, v in parts.items()}, int(split["seed"]))
+        if left := len(names) - sum(map(len, drawn.values())):
+            self.notes.append(f"{left} images are in no split: dataset.split.* add up to less than 1")
+        return drawn
 
     def _coding(self, masks: str) -> str:
         if masks not in ("auto", "index", "colour", "binary"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -76,16 +78,21 @@ def loader_workers(asked: int, cuda: bool) -> int:
     return min(8, os.cpu_count() or 1) if cuda else 0
 
 
-def peak_memory(cuda: bool) -> int:
-    """Bytes: of the GPU since the run began, or of this process."""
+def forget_peak_memory(cuda: bool) -> None:
+    """Begin a new peak: several runs may share a process."""
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(cuda: bool) -> int | None:
+    """Bytes since `forget_peak_memory`: of the GPU, or of this process (Linux only; None elsewhere)."""
     if cuda:
         return int(torch.cuda.max_memory_allocated())
     try:
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    except ImportError:  # Windows
-        return 0
-    import sys
-
-    return int(used if sys.platform == "darwin" else used * 1024)
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else None

@@ -158,9 +158,7 @@ def fit(
                     last_phase = index == len(plan.phases) - 1
                     progress.misses = 0 if better or not last_phase else progress.misses + 1
                     progress.ended = settings.patience is not None and progress.misses >= settings.patience
-                emit(
-                    _epoch_done(progress, plan, phase, lr, data.steps[epoch], looked, better)
-                )
+                emit(_epoch_done(progress, plan, phase, lr, data.steps[epoch], looked, better))
                 progress.total_seconds += progress.seconds
                 progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0
                 if better:
@@ -255,9 +253,7 @@ def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
         epoch += phase.epochs
     bounds = [*starts, epoch]
     return [
-        (ends[start], ends[end] - ends[start])
-        for start, end in itertools.pairwise(bounds)
-        for _ in range(start, end)
+        (ends[start], ends[end] - ends[start]) for start, end in itertools.pairwise(bounds) for _ in range(start, end)
     ]
 
 

@@ -30,15 +30,13 @@ class Phase:
     """A run of epochs in which what learns, the rates' scales and the terms stay the same.
 
     A part absent from `learn` gets no gradient *and* is in eval mode: statistics and dropout stand still.
-    schedule: whether the learning-rate schedule goes on over the phases or begins anew. keep: store the
-    weights at the phase's end.
+    schedule: whether the learning-rate schedule goes on over the phases or begins anew.
     """
 
     name: str
     epochs: int
     learn: Mapping[str, Learn]
     schedule: Literal["continue", "restart"] = "continue"
-    keep: bool = False
 
     def learning(self, parts: Parts) -> dict[str, Learn]:
         """Parameter name → how it learns, for every parameter that does."""
@@ -69,11 +67,10 @@ class Plan:
                 raise RequestError(f"nothing learns in phase {phase.name!r}.")
             learnt |= learning.keys()
             for part in parts.values():
-                random = [p for p in part.parameters if not p.loaded and p.name not in learnt]
-                if random and part.name not in phase.learn:
+                if random := [p.name for p in part.parameters if not p.loaded and p.name not in learnt]:
                     raise RequestError(
-                        f"phase {phase.name!r} freezes {part.name}, of which {1 - part.loaded:.0%} was never loaded "
-                        f"({listed((p.name for p in random), 2)}): random weights would stay. Load weights "
-                        "(backbone.weights=imagenet), or let it learn (freeze=none)."
+                        f"phase {phase.name!r} freezes {len(random)} tensors of {part.name} that were never loaded "
+                        f"({listed(random, 2)}): random weights would stay. Load weights "
+                        "(backbone.weights=imagenet), or let them learn (freeze=none)."
                     )
         return self

@@ -65,7 +65,10 @@ def test_a_run_leaves_what_the_design_says() -> None:
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     one, again, other = (segrun.train([*SCRATCH, f"seed={seed}"]).folder for seed in (1, 1, 2))
     same(state(one), state(again))
-    assert any(not torch.equal(a, b) for a, b in zip(state(one)["weights"].values(), state(other)["weights"].values(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(state(one)["weights"].values(), state(other)["weights"].values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -94,13 +97,17 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     same(state(whole), state(folder))
     for name in ("scores.csv",):
         assert (whole / name).read_bytes() == (folder / name).read_bytes()
-    losses = [[json.loads(row)["loss"] for row in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, folder)]
+    losses = [
+        [json.loads(row)["loss"] for row in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, folder)
+    ]
     assert losses[0] == losses[1]
 
 
 def test_sigterm_saves_and_exits_130(elsewhere: Path) -> None:
     words = [*SCRATCH, "trainer.epochs=200"]
-    process = subprocess.Popen([sys.executable, "-m", "segrun", "train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segrun", "train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch"):
@@ -145,9 +152,13 @@ def test_what_was_frozen_is_audited(monkeypatch: pytest.MonkeyPatch, pretrained:
     folder = segrun.train(quick).folder
     before, after = torch.load(pretrained, weights_only=True), state(folder)["weights"]
     backbone = {name: value for name, value in after.items() if name.startswith("backbone.")}
-    assert backbone and all(torch.equal(value, before[name.removeprefix("backbone.body.")]) for name, value in backbone.items())
+    assert backbone and all(
+        torch.equal(value, before[name.removeprefix("backbone.body.")]) for name, value in backbone.items()
+    )
     assert not any(name.startswith("backbone.") for name in state(folder)["training"]["optimizer"])
-    monkeypatch.setattr("segrun.engine.loop.set_modes", lambda model, parts, phase: model.train())  # the classic mistake
+    monkeypatch.setattr(
+        "segrun.engine.loop.set_modes", lambda model, parts, phase: model.train()
+    )  # the classic mistake
     with pytest.raises(SegrunError, match=r"freeze audit failed.*running_mean"):
         segrun.train(quick)
 
@@ -166,12 +177,21 @@ def test_fewer_images_than_a_batch_and_a_fixed_number_of_steps() -> None:
 
 
 def test_batch_norm_with_one_value_is_explained() -> None:
-    with pytest.raises(RequestError, match="trainer.batch_size=1"):
+    with pytest.raises(RequestError, match=r"trainer\.batch_size=1"):
         segrun.train([*SCRATCH, "head=deeplabv3plus", "trainer.batch_size=1"])
 
 
 def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
-    words = [*SCRATCH, "backbone=vgg16_bn", "head=fcn", "head.channels=8", "head.dropout=0", "augment=none", "trainer.steps=1", "trainer.epochs=1"]
+    words = [
+        *SCRATCH,
+        "backbone=vgg16_bn",
+        "head=fcn",
+        "head.channels=8",
+        "head.dropout=0",
+        "augment=none",
+        "trainer.steps=1",
+        "trainer.epochs=1",
+    ]
     losses = []
     for batch, accumulate in ((4, 1), (2, 2)):
         folder = segrun.train([*words, f"trainer.batch_size={batch}", f"trainer.accumulate={accumulate}"]).folder
@@ -196,7 +216,10 @@ def test_every_loss_trains_with_class_weights(loss: str) -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
 def test_optimizers_and_schedules_train(optimizer: str, schedule: str) -> None:
     words = [word for word in SCRATCH if not word.startswith("schedule.")]
-    assert segrun.train([*words, f"optimizer={optimizer}", f"schedule={schedule}", "trainer.clip=1"]).val["miou"] is not None
+    assert (
+        segrun.train([*words, f"optimizer={optimizer}", f"schedule={schedule}", "trainer.clip=1"]).val["miou"]
+        is not None
+    )
 
 
 def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]) -> None:
@@ -205,7 +228,12 @@ def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]
     for kind in ("images", "masks"):
         for path in (root.parent / "more" / kind).iterdir():
             path.rename(root / kind / f"wide{path.name}")
-    words = [*(w for w in SCRATCH if not w.startswith("dataset.")), "dataset=folder", f"dataset.root={root}", "dataset.classes=[background,square]"]
+    words = [
+        *(w for w in SCRATCH if not w.startswith("dataset.")),
+        "dataset=folder",
+        f"dataset.root={root}",
+        "dataset.classes=[background,square]",
+    ]
     with pytest.raises(RequestError, match=r"2 sizes.*sizing.fit"):
         segrun.train(words)
     for fit, size in (("resize", "[32,48]"), ("pad", "[64,96]"), ("crop", "[32,32]")):
@@ -230,7 +258,7 @@ def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]
         ("freeze=backbone", "never loaded"),
         ("backbone.weights=nowhere.pth", "no such file"),
         ("backbone.output_stride=4", "choose 8, 16 or 32"),
-        ("dataset.size=x", "dataset"),
+        ("dataset.size=x", "dataset.size=x: is to be int"),
         ("sizing.fit=stretch", "choose keep, resize, pad or crop"),
         ("loss.class_weights=rare", "choose null, inverse"),
         ("output=/proc/nowhere", "cannot be written"),

@@ -1,0 +1,191 @@
+"""`segrun predict` and `segrun.load`: files to masks, and one image from Python."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segrun
+from segrun import config
+from segrun.commands import predict
+from segrun.commands.predict import Predicted
+from segrun.errors import RequestError
+from tests.conftest import QUICK
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trained")
+    return segrun.train([*QUICK, "strategy=scratch", "trainer.epochs=1", f"output={output}"]).checkpoint
+
+
+@pytest.fixture
+def photos(elsewhere: Path) -> Path:
+    """Pictures at awkward places, and two that are none."""
+    base = elsewhere / "in (1) a=b" / "Übung 写真"
+    (base / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in (("a.jpg", (40, 60)), ("b.png", (33, 47)), ("deep/a.png", (40, 60)), ("twin.png", (16, 16))):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(base / name)
+    Image.new("L", (20, 10)).save(base / "twin.jpg")
+    (base / "broken.png").write_bytes((base / "b.png").read_bytes()[:200])
+    (base / "notes.txt").write_text("no picture")
+    return base.parent
+
+
+def run(checkpoint: Path, source: Any, output: Any = "masks", *words: str) -> Predicted:
+    return predict.run(
+        config.compose("predict", [f"checkpoint={checkpoint}", f"input={source}", f"output={output}", *words])
+    )
+
+
+def test_a_folder_becomes_masks_at_the_same_places(checkpoint: Path, photos: Path) -> None:
+    result = run(checkpoint, photos, "out put", "overlay=true", "confidence=true", "batch_size=2")
+    out = Path("out put")
+    assert (result.written, result.status, len(result.unreadable)) == (5, 1, 1)
+    assert "broken.png" in result.unreadable[0]
+    masks = {p.relative_to(out).as_posix() for p in out.rglob("*.png") if p.parts[1] not in ("overlay", "confidence")}
+    base = "Übung 写真"
+    assert masks == {f"{base}/{n}" for n in ("a.png", "b.png", "deep/a.png", "twin.png.png", "twin.jpg.png")}
+    with Image.open(out / base / "a.png") as mask, Image.open(photos / base / "a.jpg") as photo:
+        assert mask.mode == "P" and mask.size == photo.size
+        assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+    with Image.open(out / "confidence" / base / "a.png") as sure:
+        assert sure.mode == "L" and np.asarray(sure).min() >= 255 // 6
+    assert (out / "overlay" / base / "deep" / "a.png").is_file()
+    with (out / "summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    for row in rows:
+        assert sum(float(row[name]) for name in list(row)[1:]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_second_run_goes_on_and_never_overwrites(checkpoint: Path, photos: Path) -> None:
+    run(checkpoint, photos)
+    mask = Path("masks/Übung 写真/a.png")
+    mask.write_bytes(b"mine")
+    Path("masks/Übung 写真/b.png").unlink()
+    with pytest.raises(Exception, match="cannot identify"):
+        run(checkpoint, photos)
+    assert mask.read_bytes() == b"mine"
+    assert Path("masks/Übung 写真/b.png").is_file()
+    assert run(checkpoint, photos, "masks", "overwrite=true").written == 5
+    assert mask.read_bytes() != b"mine"
+
+
+def test_masks_of_two_models_are_not_mixed(checkpoint: Path, photos: Path, elsewhere: Path) -> None:
+    run(checkpoint, photos)
+    content = torch.load(checkpoint, weights_only=True)
+    content["weights"]["heads.mask.output.bias"] += 1
+    torch.save(content, elsewhere / "other.ckpt")
+    with pytest.raises(RequestError, match="another checkpoint"):
+        run(elsewhere / "other.ckpt", photos)
+
+
+def test_a_file_a_glob_and_the_python_door_agree(checkpoint: Path, photos: Path) -> None:
+    photo = photos / "Übung 写真" / "a.jpg"
+    run(checkpoint, photo, "one")
+    run(checkpoint, f"{photos}/**/a.*", "many", "batch_size=1")
+    with Image.open("one/a.png") as one, Image.open("many/Übung 写真/a.png") as many, Image.open(photo) as image:
+        load = segrun.load(checkpoint, device="cpu")
+        labels = load(image)
+        assert labels.dtype == np.uint8 and labels.shape == (40, 60)
+        assert np.array_equal(np.asarray(one), labels) and np.array_equal(np.asarray(many), labels)
+        array = np.asarray(image)
+        assert np.array_equal(load(array), labels)
+        assert np.array_equal(load(array.astype(np.float32) / 255), labels)
+    assert load.classes.names[1] == "stripes"
+    assert np.allclose(load.probabilities(array).sum(0), 1, atol=1e-5)
+    for wrong in (np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 7.0), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(RequestError):
+            load(wrong)
+
+
+def test_exif_rotation_and_sixteen_bits_are_followed(checkpoint: Path, elsewhere: Path) -> None:
+    (elsewhere / "p").mkdir()
+    rng = np.random.default_rng(1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(rng.integers(0, 255, (20, 50, 3), dtype=np.uint8)).save("p/turned.jpg", exif=exif)
+    Image.fromarray(rng.integers(0, 65535, (30, 40)).astype(np.uint16)).save("p/deep.png")
+    assert run(checkpoint, "p").status == 0
+    with Image.open("masks/turned.png") as mask:
+        assert mask.size == (20, 50)
+
+
+def test_large_images_go_through_windows(checkpoint: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (150, 90, 3), dtype=np.uint8)
+    Image.fromarray(image).save("large.png")
+    run(checkpoint, "large.png", "whole")
+    run(checkpoint, "large.png", "tiled", "tile=64", "overlap=0.5")
+    with Image.open("whole/large.png") as whole, Image.open("tiled/large.png") as tiled:
+        assert tiled.size == whole.size == (90, 150)
+        assert (np.asarray(whole) == np.asarray(tiled)).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: {"weights": 1}, "no segrun checkpoint"),
+        (lambda c: {**c, "segrun": 99}, "newer segrun"),
+        (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "os.system"}}}, "not segrun's"),
+        (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "segrun.cli.os.system"}}}, "there is no"),
+        (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "segrun.cli.Path"}}}, "not a class"),
+        (lambda c: {**c, "classes": {"names": ["a", "b"], "palette": [[0, 0, 0], [1, 1, 1]]}}, "do not fit"),
+    ],
+)
+def test_a_strange_checkpoint_is_refused(
+    checkpoint: Path, photos: Path, change: Callable[[dict[str, Any]], dict[str, Any]], told: str
+) -> None:
+    torch.save(change(torch.load(checkpoint, weights_only=True)), "strange.ckpt")
+    with pytest.raises(RequestError, match=told):
+        run(Path("strange.ckpt"), photos)
+
+
+def test_no_checkpoint_truncated_and_pickled_code_are_refused(checkpoint: Path, photos: Path) -> None:
+    Path("cut.ckpt").write_bytes(checkpoint.read_bytes()[:-5000])
+    Path("text.ckpt").write_text("hello")
+    torch.save({"segrun": 1, "weights": subprocess.Popen}, "code.ckpt")
+    for name in ("cut.ckpt", "text.ckpt", "code.ckpt"):
+        with pytest.raises(RequestError, match=rf"{name}: cannot be read"):
+            run(Path(name), photos)
+
+
+def test_wrong_places_are_told(checkpoint: Path, photos: Path) -> None:
+    with pytest.raises(RequestError, match="no image there"):
+        run(checkpoint, "nowhere")
+    with pytest.raises(RequestError, match="is the input folder"):
+        run(checkpoint, photos, photos)
+    with pytest.raises(RequestError, match="cannot be written"):
+        run(checkpoint, photos, "/proc/nowhere")
+
+
+def test_an_interruption_keeps_what_is_done(checkpoint: Path, elsewhere: Path) -> None:
+    (elsewhere / "many").mkdir()
+    Image.new("RGB", (64, 64)).save("many/0.png")
+    for index in range(1, 3000):
+        shutil.copy("many/0.png", f"many/{index}.png")
+    words = ["predict", f"checkpoint={checkpoint}", "input=many", "output=masks", "batch_size=1"]
+    process = subprocess.Popen([sys.executable, "-m", "segrun", *words], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(elsewhere.glob("masks/*.png")):
+        pass
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "The same command goes on" in told
+    done = [path for path in elsewhere.glob("masks/*.png")]
+    assert 0 < len(done) < 3000 and not list(elsewhere.glob("masks/.*.part"))
+    for path in done:
+        with Image.open(path) as mask:
+            mask.load()

@@ -1,0 +1,111 @@
+"""The command line itself: help, completion, quoting, errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from segrun import cli
+from segrun.errors import RequestError, SegrunError
+from segrun.overrides import quoted
+
+
+def segrun(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "segrun", *words]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
+
+
+def test_segrun_alone_lists_commands_and_examples() -> None:
+    for words in ((), ("--help",)):
+        done = segrun(*words)
+        assert done.returncode == 0
+        assert all(command in done.stdout for command in ("train", "eval", "predict", "plan", "strategy=finetune"))
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "plan"])
+def test_help_behind_a_command_names_every_group_and_key(command: str) -> None:
+    done = segrun(command, "--help")
+    assert done.returncode == 0
+    keys = {"train": "trainer.epochs=20", "plan": "freeze", "eval": "checkpoint=", "predict": "overlay=false"}
+    assert keys[command] in done.stdout
+
+
+def test_help_shows_options_of_a_config_dir(elsewhere: Path) -> None:
+    (elsewhere / "my" / "head").mkdir(parents=True)
+    (elsewhere / "my" / "head" / "mine.yaml").write_text("# My own head: segrun train head=mine\na: 1\n")
+    assert "My own head" in segrun("train", "--config-dir", "my", "--help").stdout
+
+
+def test_cfg_job_prints_the_config_and_imports_no_torch() -> None:
+    code = "import sys; from segrun.cli import main\ntry: main(['train', '--cfg', 'job'])\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "_target_: segrun.transfer.strategies.Finetune" in done.stdout
+
+
+@pytest.mark.parametrize("line", ["segrun tra", "segrun train strategy=", "segrun plan head=u", "segrun predict ov"])
+def test_completion_completes_behind_every_command(line: str) -> None:
+    done = segrun("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    expected = {"tra": "train", "strategy=": "strategy=finetune", "head=u": "head=unet", "ov": "overlay="}
+    assert expected[line.split()[-1]] in done.stdout
+
+
+def test_an_unknown_command_names_the_closest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["trian"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "segrun: 'trian' is no command. Did you mean train?\n"
+
+
+@pytest.mark.parametrize(
+    "path", ["a b", "x=1", "(2)", "写真/", "it's", 'say "hi"', "back\\slash\\", "a,b", "[x]", "ü{y}", "#5", "a:b"]
+)
+def test_any_path_reaches_the_config_as_it_is(path: str) -> None:
+    word = quoted(f"dataset.root={path}")
+    assert OverridesParser.create().parse_override(word).value() == path
+
+
+def test_a_home_is_expanded_and_a_sweep_over_paths_stays_one(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert quoted("input=~/photos") == 'input="/home/anna/photos"'
+    assert quoted("dataset.root=one,two", multirun=True) == 'dataset.root="one","two"'
+    (elsewhere / "one,two").mkdir()
+    assert quoted("dataset.root=one,two", multirun=True) == 'dataset.root="one,two"'
+    assert quoted("seed=1,2") == "seed=1,2"
+
+
+def test_a_traceback_only_comes_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "dispatch", lambda words: 1 // 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 1
+    assert "SEGRUN_DEBUG=1" in capsys.readouterr().err
+    monkeypatch.setenv("SEGRUN_DEBUG", "1")
+    with pytest.raises(SegrunError) as error:
+        cli.main([])
+    assert isinstance(error.value.__context__, ZeroDivisionError)
+
+
+def test_a_wrong_request_and_a_failure_have_their_own_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, status in ((RequestError("x"), 2), (SegrunError("x"), 1), (KeyboardInterrupt(), 130)):
+
+        def dispatch(words: list[str], error: BaseException = error) -> int:
+            raise error
+
+        monkeypatch.setattr(cli, "dispatch", dispatch)
+        with pytest.raises(SystemExit) as ended:
+            cli.main([])
+        assert ended.value.code == status
+
+
+def test_the_plan_is_shown_without_training(elsewhere: Path) -> None:
+    done = segrun("plan", "strategy=scratch", "trainer.epochs=7")
+    assert done.returncode == 0, done.stderr
+    assert "epochs 1–7" in done.stdout and "head.mask" in done.stdout
+    assert not (elsewhere / "outputs").exists()
