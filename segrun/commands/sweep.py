@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from segrun.engine.files import write_text
 from segrun.errors import SegrunError
 from segrun.report.console import console
+from segrun.report.tables import percent
 
 ERROR = "error.txt"
 
@@ -24,7 +26,7 @@ ERROR = "error.txt"
 class Outcome:
     """One job: what was asked of it, its folder, and how it ended (done, skipped or failed)."""
 
-    asked: str
+    asked: tuple[str, ...]
     folder: Path
     ended: str
     error: str = ""
@@ -39,10 +41,10 @@ _outcomes: list[Outcome] = []
 
 def job(asked: list[str], folder: Path, run: Callable[[], Any]) -> Outcome:
     """Run one job of a sweep. Only an interruption ends the sweep; a failure is kept for the end."""
-    words = " ".join(asked)
-    console().rule(f"{words or 'defaults'}", style="dim")
+    words = tuple(asked)
+    console().rule(escape(" ".join(words)) or "defaults", style="dim")
     if (folder / "result.json").is_file():
-        console().print(f"done before: {folder}")
+        console().print(f"done before: {escape(str(folder))}")
         return _kept(Outcome(words, folder, "skipped"))
     try:
         run()
@@ -71,25 +73,27 @@ def summary() -> int:
         "job", "val mIoU", "test mIoU", "trained", "seconds", "", title=f"{len(_outcomes)} jobs", title_justify="left"
     )
     failed = [outcome for outcome in _outcomes if outcome.ended == "failed"]
+    common = set.intersection(*(set(outcome.asked) for outcome in _outcomes)) if len(_outcomes) > 1 else set()
+
+    def name(outcome: Outcome) -> str:
+        """What sets a job apart from the others."""
+        return escape(" ".join(word for word in outcome.asked if word not in common)) or "defaults"
+
     for outcome in _outcomes:
         if outcome.ended == "failed":
-            table.add_row(outcome.asked, "", "", "", "", "[red]failed[/]")
+            table.add_row(name(outcome), "", "", "", "", "[red]failed[/]")
             continue
         result = json.loads((outcome.folder / "result.json").read_text(encoding="utf-8"))
         cost = result["cost"]
-        scores = [_percent(result[split]) for split in ("val", "test")]
+        scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
         table.add_row(
-            outcome.asked, *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", outcome.ended
+            name(outcome), *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", outcome.ended
         )
     console().print(table)
     for outcome in failed:
-        console().print(f"failed: {outcome.asked}: {outcome.error}", style="red", markup=False)
+        console().print(f"failed: {name(outcome)}: {escape(outcome.error)}", style="red")
     if failed:
         console().print(f"{len(failed)} of {len(_outcomes)} jobs failed; the same line again tries them anew.")
-    console().print(f"run folders: {_outcomes[0].folder.parent}")
+    console().print(f"run folders: {escape(str(_outcomes[0].folder.parent))}")
     _outcomes.clear()
     return 1 if failed else 0
-
-
-def _percent(split: dict[str, Any] | None) -> str:
-    return "–" if not split or split["miou"] is None else f"{100 * split['miou']:.1f}"

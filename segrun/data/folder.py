@@ -87,7 +87,9 @@ class Folder(Dataset):
 
     def _files(self, folder: Path) -> dict[str, Path]:
         if not folder.is_dir():
-            raise RequestError(f"{folder}: there is no such folder; dataset.root is to hold images/ and masks/ (or CamVid's).")
+            raise RequestError(
+                f"{folder}: there is no such folder; dataset.root is to hold images/ and masks/ (or CamVid's)."
+            )
         readable = Image.registered_extensions()
         found: dict[str, Path] = {}
         other = 0

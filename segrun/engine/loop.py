@@ -150,6 +150,9 @@ def fit(
                 looked = None
                 better = False
                 if progress.epoch % settings.eval_every == 0 or progress.epoch == plan.epochs:
+                    if accelerator.num_processes > 1:  # each has its own batch statistics; the first one's are kept
+                        for buffer in kept.buffers():
+                            torch.distributed.broadcast(buffer, 0)
                     looked = data.evaluate(kept)
                     score = monitored(looked, settings.monitor)
                     better = progress.best is None or score > progress.best

@@ -38,7 +38,7 @@ def test_a_failed_job_is_named_and_the_rest_is_done(capsys: pytest.CaptureFixtur
     # finetune finds no weights here: there is neither cache nor network
     assert sweep("strategy=finetune,scratch", "trainer.precision=fp32") == 1
     told = " ".join(capsys.readouterr().out.split())
-    assert "strategy=finetune trainer.precision=fp32: the pretrained weights" in told
+    assert "failed: strategy=finetune: the pretrained weights" in told
     assert "1 of 2 jobs failed" in told
     assert len(list((elsewhere / "outputs" / "multirun").glob("*/result.json"))) == 1
 

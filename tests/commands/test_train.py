@@ -103,6 +103,37 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("stop_after", [2, 7])
+def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
+    stop_after: int, monkeypatch: pytest.MonkeyPatch, elsewhere: Path, pretrained: Path
+) -> None:
+    wanted = [*QUICK, f"backbone.weights={pretrained}", "freeze=gradual", "trainer.epochs=6", "trainer.steps=12"]
+    whole = segrun.train([*wanted, "output=whole"]).folder
+    step, done = loop.step, []
+
+    def interrupted(*args: Any) -> tuple[float, bool]:
+        done.append(1)
+        return step(*args[:-1], len(done) == stop_after)
+
+    monkeypatch.setattr(loop, "step", interrupted)
+    with pytest.raises(Interrupted):
+        segrun.train([*wanted, "output=parts"])
+    monkeypatch.undo()
+    os.chdir(elsewhere)
+    folder = next((elsewhere / "parts" / "train").glob("*/*"))
+    segrun.train([f"resume={folder}"])
+    same(state(whole), state(folder))
+
+
+def test_curves_go_to_tensorboard() -> None:
+    folder = segrun.train([*SCRATCH, "tracker=[tensorboard]"]).folder
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("val/miou")] == [1, 2]
+
+
 def test_sigterm_saves_and_exits_130(elsewhere: Path) -> None:
     words = [*SCRATCH, "trainer.epochs=200"]
     process = subprocess.Popen(
