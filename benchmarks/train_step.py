@@ -3,7 +3,7 @@
     python benchmarks/train_step.py
     python benchmarks/train_step.py --size 480 --batch 4 --device cuda --bf16-loss
 
-Ours is `segrun.engine.loop.step` on a model that the config made, as `segrun train` calls it, from uint8
+Ours is `segrun.engine.step.step` on a model that the config made, as `segrun train` calls it, from uint8
 pictures. Theirs is segmentation_models.pytorch (extra `bench`) in a loop of four lines, fp32, contiguous,
 from pictures that are normalised already. Both take turns in one process, round by round.
 
@@ -32,7 +32,7 @@ from segrun.commands import assemble
 from segrun.commands.training import prepare
 from segrun.data.loading import collate, mixed
 from segrun.engine.device import fast_bf16
-from segrun.engine.loop import step
+from segrun.engine.step import step
 from segrun.engine.optimizers import grouped
 from segrun.engine.settings import TrainerSettings
 from segrun.models.segmenter import Segmenter

@@ -90,7 +90,10 @@ def build(cfg: Any, place: str, *, trust: Sequence[str] | None = None, **given: 
     except TypeError as error:
         takes = [p for p in inspect.signature(made).parameters if p not in given]
         raise RequestError(f"{place}: {target} {error}. It takes {', '.join(takes)}.") from error
-    hints = typing.get_type_hints(made.__init__)
+    try:
+        hints = typing.get_type_hints(made.__init__)
+    except NameError:  # annotations that only a type checker can resolve
+        hints = {}
     for key, value in values.items():
         if not fits(value, hints.get(key, Any)):
             raise RequestError(f"{place}.{key}={value}: is to be {_shown(hints[key])}.")

@@ -43,7 +43,7 @@ def explained(words: Sequence[str], keys: Callable[[], Iterable[str]]) -> Iterat
     """Turn Hydra's and OmegaConf's exceptions into a line or two with the cure. keys: gives the known ones."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(in_our_words(error, keys)) from error
     except SystemExit as end:  # argparse and Hydra's own exits
         if end.code not in (0, None):

@@ -42,7 +42,8 @@ def test_help_shows_options_of_a_config_dir(elsewhere: Path) -> None:
 
 
 def test_cfg_job_prints_the_config_and_imports_no_torch() -> None:
-    code = "import sys; from segrun.cli import main\ntry: main(['train', '--cfg', 'job'])\nfinally: assert 'torch' not in sys.modules"
+    code = "import sys\nfrom segrun.cli import main\ntry: main(['train', '--cfg', 'job'])\n"
+    code += "finally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "_target_: segrun.transfer.strategies.Finetune" in done.stdout
 

@@ -43,7 +43,7 @@ def segmenter(values: Mapping[str, Any], classes: int, trust: Trust = None) -> S
     return Segmenter(backbone, {"mask": head})
 
 
-def trained_segmenter(checkpoint: Checkpoint, trust: Sequence[str]) -> Segmenter:
+def trained_segmenter(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
     """The checkpoint's model with its weights.
 
     Raises:

@@ -141,7 +141,7 @@ def build_model(
         return assemble.segmenter(values, len(data.classes)), None
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
-    model = assemble.trained_segmenter(saved, trust or ())
+    model = assemble.trained_segmenter(saved, trust)
     model.backbone.report = LoadReport(**saved.training["report"])
     return model, dict(saved.training)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import time
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from segrun.data.loading import mixed
+from segrun.engine.average import moving_average
 from segrun.engine.checkpoint import Progress
 from segrun.engine.evaluate import Evaluation
 from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
@@ -23,7 +22,8 @@ from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, res
 from segrun.engine.schedules import Schedule
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.signals import Stop
-from segrun.errors import Interrupted, RequestError, SegrunError, listed
+from segrun.engine.step import step
+from segrun.errors import Interrupted
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.task import Task
 from segrun.transfer.apply import Audit, free, set_modes
@@ -91,7 +91,7 @@ def fit(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     progress = Progress(**resume["progress"]) if resume else Progress()
     optimizer_state = dict(resume["optimizer"]) if resume else {}
-    average = _average(model, settings.ema, resume)
+    average = moving_average(model, settings.ema, resume and resume["average"])
     ends = [sum(data.steps[: epoch + 1]) for epoch in range(len(data.steps))]
     curve = _segments(plan, [0, *ends])
     batches = data.batches(progress.step * settings.accumulate)
@@ -154,13 +154,7 @@ def fit(
                         for buffer in kept.buffers():
                             torch.distributed.broadcast(buffer, 0)
                     looked = data.evaluate(kept)
-                    score = monitored(looked, settings.monitor)
-                    better = progress.best is None or score > progress.best
-                    if better:
-                        progress.best, progress.best_epoch = score, progress.epoch
-                    last_phase = index == len(plan.phases) - 1
-                    progress.misses = 0 if better or not last_phase else progress.misses + 1
-                    progress.ended = settings.patience is not None and progress.misses >= settings.patience
+                    better = judge(progress, looked, settings, last_phase=phase is plan.phases[-1])
                 emit(_epoch_done(progress, plan, phase, lr, data.steps[epoch], looked, better))
                 progress.total_seconds += progress.seconds
                 progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0
@@ -178,63 +172,15 @@ def fit(
     return progress
 
 
-def step(
-    model: nn.Module,
-    optimizer: Any,
-    tasks: Sequence[Task],
-    window: Sequence[Batch],
-    settings: TrainerSettings,
-    accelerator: Accelerator,
-    stopping: bool,
-) -> tuple[float, bool]:
-    """One optimizer step over a window of batches. Returns the loss, and whether any process is to stop.
-
-    The losses' weights are summed over the window and all processes first, so that the gradient is that of
-    all the window's pixels at once, however they were parted.
-    """
-    device = accelerator.device
-    targets = [{t.name: batch.targets[t.name].to(device, non_blocking=True) for t in tasks} for batch in window]
-    weights = {t.name: torch.stack([t.loss.weights(target[t.name]) for target in targets]).sum(0) for t in tasks}
-    if accelerator.num_processes > 1:
-        weights = {name: accelerator.reduce(value, "sum") for name, value in weights.items()}
-    total = torch.zeros((), device=device)
-    for place, (batch, target) in enumerate(zip(window, targets, strict=True)):
-        images = batch.images.to(device, non_blocking=True)
-        if settings.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with accelerator.no_sync(model) if place + 1 < len(window) else contextlib.nullcontext():
-            try:
-                output = model(images)
-            except ValueError as error:
-                if "more than 1 value per channel" not in str(error):
-                    raise
-                raise RequestError(
-                    f"trainer.batch_size={settings.batch_size}: batch norm cannot learn from one value a channel "
-                    "(image pooling makes one an image). Use two images a batch and process or more, or head=unet."
-                ) from error
-            losses = [
-                t.weight * (t.loss(output.tasks[t.name].float(), target[t.name]) / weights[t.name].clamp(min=1)).sum()
-                for t in tasks
-            ]
-            loss = torch.stack(losses).sum()
-            # gradients are averaged over processes, the weights were summed
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach()
-    told = torch.stack([total, torch.tensor(float(stopping), device=device)])
-    if accelerator.num_processes > 1:
-        told = accelerator.reduce(told, "sum")
-    value, stops = told.tolist()
-    if not math.isfinite(value):
-        names = listed((name for batch in window for name in batch.names), 16)
-        raise SegrunError(
-            f"the loss is {value}. The images of this step: {names}.\n"
-            "Look at them, or lower optimizer.lr, set trainer.clip=1, or use trainer.precision=fp32."
-        )
-    if settings.clip is not None:
-        accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    return value, stops > 0
+def judge(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
+    """Whether this epoch is the best so far; `progress.ended` where patience is at its end."""
+    score = monitored(looked, settings.monitor)
+    better = progress.best is None or score > progress.best
+    if better:
+        progress.best, progress.best_epoch = score, progress.epoch
+    progress.misses = 0 if better or not last_phase else progress.misses + 1
+    progress.ended = settings.patience is not None and progress.misses >= settings.patience
+    return better
 
 
 def monitored(looked: Evaluation, monitor: str) -> float:
@@ -258,27 +204,6 @@ def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
     return [
         (ends[start], ends[end] - ends[start]) for start, end in itertools.pairwise(bounds) for _ in range(start, end)
     ]
-
-
-def _average(model: nn.Module, decay: float | None, resume: Mapping[str, Any] | None) -> AveragedModel | None:
-    """Exponential moving average of weights and statistics; the decay rises to its value over the first
-    steps, so that short runs are not held at their start."""
-    if decay is None:
-        return None
-
-    @torch.no_grad()
-    def mean(averages: Any, values: Any, count: Any) -> None:
-        now = min(decay, (1 + float(count)) / (10 + float(count)))
-        for one, value in zip(averages, values, strict=True):
-            if one.is_floating_point():
-                one.lerp_(value.to(one.dtype), 1 - now)
-            else:
-                one.copy_(value)
-
-    average = AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
-    if resume and resume["average"]:
-        average.load_state_dict(resume["average"])
-    return average
 
 
 def _epoch_done(

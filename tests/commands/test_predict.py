@@ -184,7 +184,7 @@ def test_an_interruption_keeps_what_is_done(checkpoint: Path, elsewhere: Path) -
     os.kill(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and "The same command goes on" in told
-    done = [path for path in elsewhere.glob("masks/*.png")]
+    done = list(elsewhere.glob("masks/*.png"))
     assert 0 < len(done) < 3000 and not list(elsewhere.glob("masks/.*.part"))
     for path in done:
         with Image.open(path) as mask:

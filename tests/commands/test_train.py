@@ -232,7 +232,7 @@ def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
 
 
 def test_early_stopping_ends_the_last_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "monitored", lambda looked, monitor: 0.5)
+    monkeypatch.setattr("segrun.engine.loop.monitored", lambda looked, monitor: 0.5)
     folder = segrun.train([*SCRATCH, "trainer.epochs=9", "trainer.patience=2"]).folder
     assert json.loads((folder / "result.json").read_text())["epochs"] == 3
 
@@ -293,6 +293,8 @@ def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]
         ("sizing.fit=stretch", "choose keep, resize, pad or crop"),
         ("loss.class_weights=rare", "choose null, inverse"),
         ("output=/proc/nowhere", "cannot be written"),
+        ("backbone=null", "must be a string"),
+        ("dataset=folder", "dataset.root has no value"),
     ],
 )
 def test_a_wrong_request_is_told_in_a_line_and_exits_2(

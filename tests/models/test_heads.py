@@ -9,7 +9,7 @@ from torch import nn
 from segrun import config
 from segrun.commands import assemble
 from segrun.engine.device import accelerator
-from segrun.engine.loop import step
+from segrun.engine.step import step
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
 from segrun.models.backbone import Level
