@@ -32,9 +32,9 @@ from segrun.commands import assemble
 from segrun.commands.training import prepare
 from segrun.data.loading import collate, mixed
 from segrun.engine.device import fast_bf16
-from segrun.engine.step import step
 from segrun.engine.optimizers import grouped
 from segrun.engine.settings import TrainerSettings
+from segrun.engine.step import step
 from segrun.models.segmenter import Segmenter
 from segrun.transfer.apply import free, set_modes
 from segrun.types import Batch

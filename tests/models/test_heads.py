@@ -9,8 +9,8 @@ from torch import nn
 from segrun import config
 from segrun.commands import assemble
 from segrun.engine.device import accelerator
-from segrun.engine.step import step
 from segrun.engine.settings import TrainerSettings
+from segrun.engine.step import step
 from segrun.errors import RequestError
 from segrun.models.backbone import Level
 from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
