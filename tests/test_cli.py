@@ -31,7 +31,7 @@ def test_segrun_alone_lists_commands_and_examples() -> None:
 def test_help_behind_a_command_names_every_group_and_key(command: str) -> None:
     done = segrun(command, "--help")
     assert done.returncode == 0
-    keys = {"train": "trainer.epochs=20", "plan": "freeze", "eval": "checkpoint=", "predict": "overlay=false"}
+    keys = {"train": "trainer.epochs=12", "plan": "freeze", "eval": "checkpoint=", "predict": "overlay=false"}
     assert keys[command] in done.stdout
 
 
