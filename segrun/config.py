@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -58,14 +59,19 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 def typed(cfg: Any, kind: type[T], place: str) -> T:
-    """`cfg` as the dataclass `kind`: an unknown key, a wrong type or a missing value is refused by name."""
+    """`cfg` as the dataclass `kind`: an unknown key, a wrong type or a missing value is refused by name.
+
+    place: where `cfg` stands in the config; "" for its top, which holds other keys as well.
+    """
+    if not place:
+        cfg = {field.name: cfg[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     try:
         merged = OmegaConf.merge(OmegaConf.structured(kind), cfg)
         result = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
         reason = str(error).splitlines()[0]
-        raise RequestError(f"{place}.{key}: {reason}.") from error
+        raise RequestError(f"{f'{place}.{key}'.lstrip('.')}: {reason}.") from error
     assert isinstance(result, kind)
     return result
 

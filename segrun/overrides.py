@@ -25,6 +25,8 @@ def quoted(word: str, multirun: bool = False) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null"):
         return word
+    if key.startswith("dataset.split.") and re.fullmatch(r"[\d.,]+", value):  # a fraction, not a list of names
+        return word
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     many = multirun and "," in value and not Path(value).expanduser().exists()

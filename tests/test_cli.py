@@ -79,6 +79,19 @@ def test_a_home_is_expanded_and_a_sweep_over_paths_stays_one(monkeypatch: pytest
     assert quoted("seed=1,2") == "seed=1,2"
 
 
+def test_a_value_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in ((["train", "dataset=folder"], "dataset.root has no value"), (["eval"], "give checkpoint=…")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err
+
+
+def test_fractions_of_a_split_are_numbers_and_lists_are_paths() -> None:
+    assert quoted("dataset.split.train=0.8") == "dataset.split.train=0.8"
+    assert quoted("dataset.split.train=my list.txt") == 'dataset.split.train="my list.txt"'
+
+
 def test_a_traceback_only_comes_when_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

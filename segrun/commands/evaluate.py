@@ -14,8 +14,8 @@ from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import accelerator
 from segrun.engine.evaluate import evaluate
-from segrun.engine.files import folder as make_folder
-from segrun.engine.files import write_json
+from segrun.engine.files import new_folder, write_json
+from segrun.engine.settings import InferenceSettings
 from segrun.errors import RequestError, listed
 from segrun.report import plots
 from segrun.report.console import console, counting
@@ -39,9 +39,12 @@ def run(cfg: config.Config) -> EvalResult:
         raise RequestError(
             f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
         )
+    config.typed(values, InferenceSettings, "")
     device = accelerator(values["device"], values["precision"])
     inference = assemble.inference(saved, device.device, values["trust"], values)
     names = data.splits[split]
+    for note in data.notes:
+        console().print(f"data: {note}", highlight=False, markup=False)
     with counting(f"scoring {split}", len(names)) as tick:
         found = evaluate(inference, data, names, device, batch_size=values["batch_size"], tick=tick)
     summary = found.scores.summary()
@@ -52,10 +55,10 @@ def run(cfg: config.Config) -> EvalResult:
         / f"{time.strftime('%H-%M-%S')}_{split}"
     )
     if device.is_main_process:
-        folder = make_folder(base)
-        found.write_csv(folder / "scores.csv")
-        write_json(folder / "result.json", {"checkpoint": str(values["checkpoint"]), "split": split, split: summary})
-        plots.confusion(found.scores, folder / "confusion.png", split)
+        base = new_folder(base)
+        found.write_csv(base / "scores.csv")
+        write_json(base / "result.json", {"checkpoint": str(values["checkpoint"]), "split": split, split: summary})
+        plots.confusion(found.scores, base / "confusion.png", split)
         out = console()
         out.print(class_table(found.scores, f"{split} split, {len(names)} images, weights of epoch {saved.epoch}"))
         if len(found.scores.classes) <= 12:
@@ -63,7 +66,7 @@ def run(cfg: config.Config) -> EvalResult:
         out.print(
             f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False
         )
-        out.print(f"result folder: {folder}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"result folder: {base}", highlight=False, markup=False, soft_wrap=True)
     device.wait_for_everyone()
     return EvalResult(base, summary)
 
@@ -79,10 +82,14 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
         data.use(saved.splits)
         return data
     data = assemble.dataset(values)
-    if {name for names in saved.splits.values() for name in names} <= {
+    placed = ("root", "classes", "masks", "ignore_index", "allow_unpaired")
+    keys = [word.partition("=")[0].lstrip("+") for word in values["asked"]]
+    moved = all(key.removeprefix("dataset.") in placed for key in keys if key.startswith("dataset."))
+    if moved and {name for names in saved.splits.values() for name in names} <= {
         n for names in data.splits.values() for n in names
     }:
         data.use(saved.splits)  # the same data at another place
+        data.notes = [*data.notes, "holds the images of the run's stored split, which is used"]
     ours, theirs = saved.classes.names, data.classes.names
     if ours != theirs:
         missing, new = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]

@@ -20,8 +20,9 @@ from segrun.engine.device import keep_pages, torch_device
 from segrun.engine.files import folder as make_folder
 from segrun.engine.files import write_json
 from segrun.engine.predict import Predictor, Wanted, predict_files, write_summary
+from segrun.engine.settings import PredictSettings
 from segrun.engine.signals import Stop
-from segrun.errors import Interrupted, RequestError
+from segrun.errors import Interrupted, RequestError, listed
 from segrun.report.console import console, counting
 
 NOTE = "predict.json"
@@ -42,12 +43,13 @@ class Predicted:
 
 def run(cfg: config.Config) -> Predicted:
     values = config.plain(cfg)
+    settings = config.typed(values, PredictSettings, "")
     found = find(values["input"], Path(values["output"]).expanduser())
     predict = predictor(values["checkpoint"], values["device"], values["trust"], values)
     output = make_folder(Path(values["output"]).expanduser())
-    jobs = wanted(found, output, values)
-    claim(output, predict, values["overwrite"])
-    todo = [job for job in jobs if values["overwrite"] or not all(path.is_file() for path in job.outputs())]
+    jobs = wanted(found, output, settings)
+    claim(output, predict, jobs, settings.overwrite)
+    todo = [job for job in jobs if settings.overwrite or not all(path.is_file() for path in job.outputs())]
     unreadable: list[str] = []
     written = 0
     try:
@@ -94,7 +96,7 @@ def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:
         fixed = [part for part in path.parts if not glob.has_magic(part)]
         base = Path(*path.parts[: next((i for i, p in enumerate(path.parts) if glob.has_magic(p)), len(fixed))])
     readable = Image.registered_extensions()
-    inside = output.resolve()
+    inside = output.resolve() if base.resolve() in output.resolve().parents else None  # an earlier run's masks
     images = [
         file
         for file in files
@@ -106,24 +108,27 @@ def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(base)) for file in images]
 
 
-def wanted(found: Sequence[tuple[Path, Path]], output: Path, values: Mapping[str, Any]) -> list[Wanted]:
+def wanted(found: Sequence[tuple[Path, Path]], output: Path, settings: PredictSettings) -> list[Wanted]:
     """photo.jpg becomes photo.png; where photo.png lies beside it, they become photo.jpg.png and photo.png.png."""
     alike = Counter(relative.with_suffix("") for _, relative in found)
     jobs = []
     for source, relative in found:
         alone = alike[relative.with_suffix("")] == 1
         name = relative.with_suffix(".png") if alone else relative.with_name(f"{relative.name}.png")
-        overlay = output / "overlay" / name if values["overlay"] else None
-        confidence = output / "confidence" / name if values["confidence"] else None
-        jobs.append(Wanted(source, output / name, overlay, confidence))
+        overlay = output / "overlay" / name if settings.overlay else None
+        confidence = output / "confidence" / name if settings.confidence else None
+        jobs.append(Wanted(source, output / name, overlay, confidence, settings.overwrite))
+    sources = {source.resolve() for source, _ in found}
+    if own := [path for job in jobs for path in job.outputs() if path.resolve() in sources]:
+        raise RequestError(f"output={output}: {own[0]} is one of the images. Choose another folder for the masks.")
     return jobs
 
 
-def claim(output: Path, predict: Predictor, overwrite: bool) -> None:
+def claim(output: Path, predict: Predictor, jobs: Sequence[Wanted], overwrite: bool) -> None:
     """One folder holds the masks of one model.
 
     Raises:
-        RequestError: it holds another model's, and `overwrite` is not asked for.
+        RequestError: it holds another model's, or files of other origin, and `overwrite` is not asked for.
     """
     digest = hashlib.sha256()
     for name, value in sorted(predict.inference.model.state_dict().items()):
@@ -137,6 +142,10 @@ def claim(output: Path, predict: Predictor, overwrite: bool) -> None:
             raise RequestError(
                 f"{output}: holds masks of another checkpoint. Choose another output, or overwrite=true."
             )
+    elif not overwrite and (there := [path for job in jobs for path in job.outputs() if path.exists()]):
+        raise RequestError(
+            f"{output}: holds {listed(there, 2)}, not written by segrun. Choose another output, or overwrite=true."
+        )
     write_json(path, note)
 
 

@@ -13,7 +13,7 @@ from segrun import config
 from segrun.commands import assemble, sweep
 from segrun.commands.training import train as carry_out
 from segrun.engine import checkpoint as checkpoints
-from segrun.errors import Interrupted, RequestError, listed
+from segrun.errors import RequestError, listed
 
 # what a resumed run may change: none of it changes the result
 CHANGEABLE = ("trainer.device", "trainer.workers", "tracker")
@@ -21,13 +21,16 @@ CHANGEABLE = ("trainer.device", "trainer.workers", "tracker")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """folder: the run's; checkpoint: the best epoch's; val, test: as in result.json (test None without one)."""
+    """folder: the run's, with the best epoch's checkpoint; val, test: as in result.json (test None without one)."""
 
     folder: Path
-    checkpoint: Path
     val: Mapping[str, Any]
     test: Mapping[str, Any] | None
     status: int = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "best.ckpt"
 
 
 def run(cfg: config.Config) -> TrainResult | sweep.Outcome:
@@ -37,9 +40,12 @@ def run(cfg: config.Config) -> TrainResult | sweep.Outcome:
     values = config.plain(cfg)
     if config.in_multirun():
         folder = job_folder(values)
-        saved = folder / "last.ckpt"
-        go_on = checkpoints.read(saved) if saved.is_file() and not (folder / "result.json").is_file() else None
-        return sweep.job(values["asked"], folder, lambda: train(values, folder, go_on))
+
+        def job() -> TrainResult:
+            saved = folder / "last.ckpt"
+            return train(values, folder, checkpoints.read(saved) if saved.is_file() else None)
+
+        return sweep.job(values["asked"], folder, job)
     return train(values, run_folder(values))
 
 
@@ -75,23 +81,15 @@ def resumed(cfg: config.Config) -> TrainResult:
 def train(
     values: dict[str, Any], folder: Path, saved: checkpoints.Checkpoint | None = None, trust: assemble.Trust = None
 ) -> TrainResult:
-    """One training in `folder`, which is made."""
-    try:
-        val, test = carry_out(values, folder, saved, trust)
-    except Interrupted as stop:
-        raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
-    return TrainResult(folder, folder / "best.ckpt", val, test)
+    """One training, in a new folder like `folder` or, if it was `saved` or is a sweep's job, in just that one."""
+    fresh = saved is None and not config.in_multirun()
+    return TrainResult(*carry_out(values, folder, fresh, saved, trust))
 
 
 def run_folder(values: Mapping[str, Any]) -> Path:
-    """outputs/train/<date>/<time>_<dataset>_<backbone>_<head>_<strategy>, the same in every process."""
+    """outputs/train/<date>/<time>_<dataset>_<backbone>_<head>_<strategy>"""
     day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    base = Path(values["output"]).expanduser() / "train" / day / f"{clock}_{label(values)}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}_{number}")
-    return path
+    return Path(values["output"]).expanduser() / "train" / day / f"{clock}_{label(values)}"
 
 
 def job_folder(values: Mapping[str, Any]) -> Path:

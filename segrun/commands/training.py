@@ -26,11 +26,11 @@ from segrun.engine.device import accelerator, autocast, forget_peak_memory, load
 from segrun.engine.evaluate import Evaluation, evaluate
 from segrun.engine.events import Event
 from segrun.engine.files import folder as make_folder
-from segrun.engine.files import write_json, write_text
+from segrun.engine.files import new_folder, write_json, write_text
 from segrun.engine.inference import Inference
 from segrun.engine.loop import Data, Recipe, Store, fit
 from segrun.engine.settings import TrainerSettings
-from segrun.errors import RequestError
+from segrun.errors import Interrupted, RequestError, listed
 from segrun.models.backbone import LoadReport
 from segrun.models.segmenter import Segmenter
 from segrun.report import plots
@@ -41,11 +41,12 @@ from segrun.report.plan import plan_table, plan_text
 from segrun.transfer.plan import Plan
 from segrun.types import Batch
 
-Scored = tuple[dict[str, Any], dict[str, Any] | None]
+Scored = tuple[Path, dict[str, Any], dict[str, Any] | None]
 
 
-def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
-    """Carry a config out in `folder`; the scores of the best epoch on val and test.
+def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
+    """Carry a config out in `folder`, or in a new one beside it where `fresh` is asked for and it is taken; gives the
+    folder, and the scores of the best epoch on val and test.
 
     Raises:
         SegrunError: see segrun.errors; nothing is written before config, data and plan have been checked.
@@ -54,6 +55,10 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
     device = prepare(settings)
     torch.manual_seed(values["seed"])
     data = assemble.dataset(values, trust)
+    if missing := [split for split in ("train", "val") if not data.splits.get(split)]:
+        raise RequestError(
+            f"the data set has no {listed(missing)} images; training needs both (val chooses the epoch)."
+        )
     if saved:
         data.use(saved.splits)
     sizing = assemble.sizing(values)
@@ -78,7 +83,9 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
     task.loss.weigh(found.of(names).pixels.sum(0))
     task.loss.to(device.device)
 
-    folder = Path(broadcast_object_list([str(make_folder(folder) if device.is_main_process else folder)])[0])
+    if device.is_main_process:
+        folder = new_folder(folder) if fresh else make_folder(folder)
+    folder = Path(broadcast_object_list([str(folder)])[0])
     run = Run(values, folder, data, model, device)
     if device.is_main_process:
         run.begin(plan, optimizer.lr, found)
@@ -114,6 +121,8 @@ def train(values: dict[str, Any], folder: Path, saved: Checkpoint | None, trust:
             Data(batches, settings.steps_per_epoch(len(names)), look), run.store(), device,
             tell, resume,
         )  # fmt: skip
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
     finally:
         for observer in observers:
             getattr(observer, "close", lambda: None)()
@@ -223,6 +232,11 @@ class Run:
             }
             last = splits.get("test", splits["val"])
             last.write_csv(self.folder / "scores.csv")
+            split = "test" if "test" in splits else "val"
+            plots.curves(self.folder / "metrics.jsonl", self.folder / "plots" / "curves.png")
+            plots.confusion(last.scores, self.folder / "plots" / "confusion.png", split)
+            plots.class_bars(last.scores, self.folder / "plots" / "iou.png", split)
+            plots.samples(self.data, self.data.splits[split], inference, self.folder / "samples")
             write_json(
                 self.folder / "result.json",
                 {
@@ -232,14 +246,9 @@ class Run:
                     "config_hash": config.config_hash(self.values),
                 },
             )  # fmt: skip
-            split = "test" if "test" in splits else "val"
-            plots.curves(self.folder / "metrics.jsonl", self.folder / "plots" / "curves.png")
-            plots.confusion(last.scores, self.folder / "plots" / "confusion.png", split)
-            plots.class_bars(last.scores, self.folder / "plots" / "iou.png", split)
-            plots.samples(self.data, self.data.splits[split], inference, self.folder / "samples")
             show_result(last.scores, split, summaries, cost, self.folder, progress)
         self.device.wait_for_everyone()
-        return summaries["val"], summaries.get("test")
+        return self.folder, summaries["val"], summaries.get("test")
 
     def _images_a_step(self) -> int:
         trainer = self.values["trainer"]

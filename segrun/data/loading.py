@@ -4,6 +4,7 @@ worker count, order of arrival, process count and resuming cannot change it."""
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -64,7 +65,15 @@ class Stream(Sampler[list[Key]]):
 
 
 def training_batches(samples: TrainingSamples, stream: Stream, workers: int, pin: bool) -> DataLoader[Batch]:
-    return DataLoader(samples, batch_sampler=stream, num_workers=workers, collate_fn=collate, pin_memory=pin)
+    return DataLoader(
+        samples, batch_sampler=stream, num_workers=workers, collate_fn=collate, pin_memory=pin, worker_init_fn=_outlive
+    )
+
+
+def _outlive(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the main one still needs its batch to end the step and save."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -35,29 +35,30 @@ class Shapes(Dataset):
         self.size, self.objects, self.seed = size, objects, seed
         counts = dict(zip(SPLITS, (train, val, test), strict=True))
         self.splits = {s: tuple(f"{s}-{i:03}" for i in range(n)) for s, n in counts.items() if n}
-        self._drawn = functools.lru_cache(maxsize=512)(self._draw)
 
     def image(self, name: str) -> Tensor:
-        return torch.from_numpy(self._drawn(name)[0])
+        return torch.from_numpy(_drawn(name, self.size, self.objects, self.seed)[0])
 
     def mask(self, name: str) -> Tensor:
-        return torch.from_numpy(self._drawn(name)[1])
+        return torch.from_numpy(_drawn(name, self.size, self.objects, self.seed)[1])
 
-    def _draw(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        split, _, number = name.partition("-")
-        rng = np.random.default_rng((self.seed, SPLITS.index(split), int(number)))
-        y, x = np.mgrid[: self.size, : self.size].astype(np.float64)
-        image = _coloured(_clouds(rng, self.size), rng)
-        mask = np.zeros((self.size, self.size), np.uint8)
-        for _ in range(rng.integers(max(2, self.objects // 2), self.objects + 1)):
-            inside = _outline(rng, x, y, self.size)
-            label = int(rng.integers(0, len(TEXTURES) + 1))
-            pattern = _texture(label, rng, x, y) if label else np.full_like(x, 0.5)
-            image = np.where(inside, _coloured(pattern, rng), image)
-            mask[inside] = label
-        light = 0.65 + 0.55 * _clouds(rng, self.size, coarse=2)
-        image = image * light * rng.uniform(0.75, 1.2) + rng.normal(0, rng.uniform(0.02, 0.07), image.shape)
-        return (np.clip(image, 0, 1) * 255).astype(np.uint8), mask
+
+@functools.lru_cache(maxsize=512)
+def _drawn(name: str, size: int, objects: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    split, _, number = name.partition("-")
+    rng = np.random.default_rng((seed, SPLITS.index(split), int(number)))
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    image = _coloured(_clouds(rng, size), rng)
+    mask = np.zeros((size, size), np.uint8)
+    for _ in range(rng.integers(max(2, objects // 2), objects + 1)):
+        inside = _outline(rng, x, y, size)
+        label = int(rng.integers(0, len(TEXTURES) + 1))
+        pattern = _texture(label, rng, x, y) if label else np.full_like(x, 0.5)
+        image = np.where(inside, _coloured(pattern, rng), image)
+        mask[inside] = label
+    light = 0.65 + 0.55 * _clouds(rng, size, coarse=2)
+    image = image * light * rng.uniform(0.75, 1.2) + rng.normal(0, rng.uniform(0.02, 0.07), image.shape)
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), mask
 
 
 def _clouds(rng: np.random.Generator, size: int, coarse: int = 4) -> Field:

@@ -57,7 +57,7 @@ def evaluate(
     nothing = torch.full((1, 1, 1), VOID)
     weights = torch.zeros(0) if loss is None else loss.weights(nothing).cpu()
     sums = torch.zeros_like(weights)
-    for batch in same_sized(samples, _size, batch_size):
+    for batch in same_sized(samples, _size, batch_size, lambda s: inference.large(s.image)):
         logits = inference.scores(torch.stack([s.image for s in batch]))
         truth = torch.stack([s.mask for s in batch]).to(logits.device)
         if loss is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -30,6 +31,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder that nobody else has: `path`, or `path_2`, `path_3` … where it is taken.
+
+    Raises:
+        RequestError: it cannot be made.
+    """
+    folder(path.parent)
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        with contextlib.suppress(FileExistsError):
+            place.mkdir()
+            return place
+    raise AssertionError
 
 
 def folder(path: Path) -> Path:

@@ -39,6 +39,10 @@ class Inference:
         fitted = self.sizing.image(images.to(self.device, non_blocking=True))
         return self.sizing.restore(self._tiled(fitted, task), size)
 
+    def large(self, image: Tensor) -> bool:
+        """Whether an image's scores are best held one at a time."""
+        return image.shape[-2] * image.shape[-1] > self.sizing.tile**2
+
     def _tiled(self, images: Tensor, task: str) -> Tensor:
         height, width = images.shape[-2:]
         tile, overlap = self.sizing.tile, self.sizing.overlap
@@ -93,11 +97,16 @@ def read_ahead(items: Iterable[A], read: Callable[[A], B], workers: int, ahead: 
             yield done.result()
 
 
-def same_sized(items: Iterable[A], size: Callable[[A], Sequence[object]], most: int) -> Iterator[list[A]]:
-    """Neighbours of equal size, up to `most` together."""
+def same_sized(
+    items: Iterable[A],
+    size: Callable[[A], Sequence[object]],
+    most: int,
+    alone: Callable[[A], bool] = lambda item: False,
+) -> Iterator[list[A]]:
+    """Neighbours of equal size, up to `most` together; those that fill the memory `alone`."""
     group: list[A] = []
     for item in items:
-        if group and (len(group) == most or size(group[0]) != size(item)):
+        if group and (len(group) == most or alone(item) or size(group[0]) != size(item)):
             yield group
             group = []
         group.append(item)

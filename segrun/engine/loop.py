@@ -161,6 +161,8 @@ def fit(
                 if better:
                     store.best(kept.state_dict(), progress)
                 store.last(model.state_dict(), state())
+                if told(stop.asked, accelerator):
+                    raise Interrupted(f"Interrupted after epoch {progress.epoch} of {plan.epochs}; the state is saved.")
                 if progress.ended:
                     break
         emit(PhaseEnded(phase, audit.check()))
@@ -170,6 +172,12 @@ def fit(
         accelerator._optimizers.clear()
         first_epoch = last_epoch
     return progress
+
+
+def told(asked: bool, accelerator: Accelerator) -> bool:
+    """Whether any process was told to stop."""
+    flag = torch.tensor(float(asked), device=accelerator.device)
+    return bool(accelerator.reduce(flag, "sum") if accelerator.num_processes > 1 else flag)
 
 
 def judge(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:

@@ -48,6 +48,7 @@ class Wanted:
     mask: Path
     overlay: Path | None = None
     confidence: Path | None = None
+    overwrite: bool = False
 
     def outputs(self) -> list[Path]:
         return [path for path in (self.mask, self.overlay, self.confidence) if path is not None]
@@ -65,9 +66,13 @@ def predict_files(
             return job, None, str(error)
 
     images = read_ahead(wanted, read, workers=2, ahead=2 * batch_size)
-    for group in same_sized(
-        images, lambda item: () if item[1] is None else (*item[1].shape, item[1].dtype), batch_size
-    ):
+    groups = same_sized(
+        images,
+        lambda item: () if item[1] is None else (*item[1].shape, item[1].dtype),
+        batch_size,
+        lambda item: item[1] is not None and predictor.inference.large(item[1]),
+    )
+    for group in groups:
         pictures = [image for _, image, _ in group if image is not None]
         if len(pictures) < len(group):  # unreadable files have a "size" of their own
             yield from ((job, why) for job, _, why in group)
@@ -91,12 +96,12 @@ def write(job: Wanted, image: Tensor, probability: Tensor, classes: ClassMap) ->
     if job.overlay is not None:
         photo = (image if image.dtype == torch.uint8 else (image * 255).byte()).permute(1, 2, 0).numpy()
         colour = np.array(classes.palette, dtype=np.uint8)[indices]
-        _save(Image.fromarray(((photo.astype(np.uint16) + colour) // 2).astype(np.uint8)), job.overlay)
+        _save(Image.fromarray(((photo.astype(np.uint16) + colour) // 2).astype(np.uint8)), job.overlay, job.overwrite)
     if job.confidence is not None:
-        _save(Image.fromarray((sure * 255).round().byte().numpy()), job.confidence)
+        _save(Image.fromarray((sure * 255).round().byte().numpy()), job.confidence, job.overwrite)
     mask = Image.fromarray(indices)
     mask.putpalette([value for colour in classes.palette for value in colour])
-    _save(mask, job.mask)
+    _save(mask, job.mask, job.overwrite)
 
 
 def shares(mask: Path, classes: int) -> list[float]:
@@ -116,7 +121,9 @@ def write_summary(path: Path, wanted: Sequence[Wanted], classes: ClassMap) -> No
                 rows.writerow((str(job.source), *(f"{v:.6f}" for v in shares(job.mask, len(classes)))))
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def _save(image: Image.Image, path: Path, overwrite: bool) -> None:
+    if path.is_file() and not overwrite:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         image.save(part, format="PNG")

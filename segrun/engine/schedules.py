@@ -12,15 +12,16 @@ from segrun.errors import RequestError
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """warmup: optimizer steps of linear rise before the curve."""
+    """warmup: optimizer steps of linear rise before the curve, at most a tenth of all: short runs need their steps."""
 
     warmup: int
 
     def __call__(self, step: int, total: int) -> float:
         """The factor of the base rate at `step`, counted from 0, of `total`."""
-        if step < self.warmup:
-            return (step + 1) / (self.warmup + 1) * self.curve(0.0)
-        return self.curve((step - self.warmup) / max(1, total - self.warmup))
+        warmup = min(self.warmup, total // 10)
+        if step < warmup:
+            return (step + 1) / (warmup + 1) * self.curve(0.0)
+        return self.curve((step - warmup) / max(1, total - warmup))
 
     @abstractmethod
     def curve(self, t: float) -> float:

@@ -10,6 +10,35 @@ from segrun.errors import RequestError
 MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
 
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass
+class InferenceSettings:
+    """How eval and predict go through images; conf/eval.yaml and conf/predict.yaml say what each means."""
+
+    batch_size: int
+    device: str
+    precision: str
+    tile: Optional[int]  # noqa: UP045
+    overlap: Optional[float]  # noqa: UP045
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise RequestError(f"batch_size={self.batch_size}: at least 1.")
+        if self.precision not in PRECISIONS:
+            raise RequestError(f"precision={self.precision}: choose {listed(PRECISIONS)}.")
+
+
+@dataclass
+class PredictSettings(InferenceSettings):
+    """What predict writes besides the masks, and whether it may replace what is there."""
+
+    overlay: bool
+    confidence: bool
+    overwrite: bool
+
+
 @dataclass
 class TrainerSettings:
     """conf/trainer/default.yaml says what each means."""
@@ -39,8 +68,8 @@ class TrainerSettings:
             raise RequestError(f"trainer.steps={self.steps}: at least one an epoch, of which there are {self.epochs}.")
         if self.monitor not in MONITORS:
             raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
-        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise RequestError(f"trainer.precision={self.precision}: choose auto, fp32, bf16 or fp16.")
+        if self.precision not in PRECISIONS:
+            raise RequestError(f"trainer.precision={self.precision}: choose {listed(PRECISIONS)}.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
         if self.clip is not None and self.clip <= 0:

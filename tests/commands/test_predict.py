@@ -85,6 +85,21 @@ def test_a_second_run_goes_on_and_never_overwrites(checkpoint: Path, photos: Pat
     assert mask.read_bytes() != b"mine"
 
 
+def test_files_of_other_origin_are_never_replaced(checkpoint: Path, elsewhere: Path) -> None:
+    (elsewhere / "in").mkdir()
+    (elsewhere / "mine").mkdir()
+    Image.new("RGB", (32, 32)).save("in/photo.jpg")
+    Path("mine/photo.png").write_bytes(b"a drawing of my own")
+    with pytest.raises(RequestError, match="not written by segrun"):
+        run(checkpoint, "in", "mine", "overlay=true")
+    assert Path("mine/photo.png").read_bytes() == b"a drawing of my own"
+    Image.new("RGB", (32, 32)).save("in/twin.png")
+    with pytest.raises(RequestError, match="is one of the images"):
+        run(checkpoint, "in/twin.png", "in")
+    assert run(checkpoint, "in", ".").written == 2
+    assert run(checkpoint, "in", ".", "overlay=true").written == 2  # adds what is missing
+
+
 def test_masks_of_two_models_are_not_mixed(checkpoint: Path, photos: Path, elsewhere: Path) -> None:
     run(checkpoint, photos)
     content = torch.load(checkpoint, weights_only=True)
@@ -161,6 +176,20 @@ def test_no_checkpoint_truncated_and_pickled_code_are_refused(checkpoint: Path, 
     for name in ("cut.ckpt", "text.ckpt", "code.ckpt"):
         with pytest.raises(RequestError, match=rf"{name}: cannot be read"):
             run(Path(name), photos)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("overwrite=maybe", "overwrite"),
+        ("batch_size=0", "at least 1"),
+        ("precision=bf8", "choose auto"),
+        ("device=tpu", "choose auto"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_told(checkpoint: Path, photos: Path, word: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        run(checkpoint, photos, "masks", word)
 
 
 def test_wrong_places_are_told(checkpoint: Path, photos: Path) -> None:

@@ -70,5 +70,6 @@ def test_warmup_rises_evenly_to_the_curves_first_rate() -> None:
     assert schedule(4 + 50, 104) == pytest.approx(0.5**0.9)
 
 
-def test_a_warmup_as_long_as_the_run_still_trains() -> None:
-    assert [Cosine(9, 0.0)(step, 3) for step in range(3)] == pytest.approx([0.1, 0.2, 0.3])
+def test_a_warmup_takes_a_tenth_of_a_short_run_at_most() -> None:
+    assert [Cosine(9, 0.0)(step, 3) for step in range(3)] == pytest.approx([1.0, 0.75, 0.25])
+    assert [Constant(9)(step, 20) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])

@@ -26,7 +26,7 @@ CHANNELS = {
 
 @functools.cache
 def shipped(name: str) -> dict[str, Any]:
-    return config.plain(config.compose("train", [f"backbone={name}", "backbone.weights=none"]))["backbone"]
+    return config.plain(config.compose("train", [f"backbone={name}", "head=unet", "backbone.weights=none"]))["backbone"]
 
 
 def backbone(name: str, **changed: Any) -> Backbone:
