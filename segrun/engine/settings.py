@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from segrun.errors import RequestError
+from segrun.errors import RequestError, listed
 
 MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
 
