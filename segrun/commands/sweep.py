@@ -31,10 +31,6 @@ class Outcome:
     ended: str
     error: str = ""
 
-    @property
-    def status(self) -> int:
-        return 0  # the sweep's status is told when all jobs are through
-
 
 _outcomes: list[Outcome] = []
 

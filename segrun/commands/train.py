@@ -26,7 +26,6 @@ class TrainResult:
     folder: Path
     val: Mapping[str, Any]
     test: Mapping[str, Any] | None
-    status: int = 0
 
     @property
     def checkpoint(self) -> Path:

@@ -217,22 +217,10 @@ class Run:
         splits = {s: score(inference, names=self.data.splits[s]) for s in ("val", "test") if self.data.splits.get(s)}
         summaries = {split: {**found.scores.summary(), "loss": found.loss} for split, found in splits.items()}
         if self.device.is_main_process:
-            parts = self.model.parts()
-            trained = {name for phase in plan.phases for name in phase.learning(parts)}
-            sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
-            cost = {
-                "parameters_trained": sum(sizes[name] for name in trained),
-                "parameters_total": sum(sizes.values()),
-                "seconds": round(progress.total_seconds, 2),
-                "steps": progress.step,
-                "images_per_second": round(
-                    progress.step * self._images_a_step() / max(progress.total_seconds, 1e-9), 2
-                ),
-                "peak_memory_bytes": peak_memory(self.device.device.type == "cuda"),
-            }
-            last = splits.get("test", splits["val"])
-            last.write_csv(self.folder / "scores.csv")
+            cost = self._cost(plan, progress)
             split = "test" if "test" in splits else "val"
+            last = splits[split]
+            last.write_csv(self.folder / "scores.csv")
             plots.curves(self.folder / "metrics.jsonl", self.folder / "plots" / "curves.png")
             plots.confusion(last.scores, self.folder / "plots" / "confusion.png", split)
             plots.class_bars(last.scores, self.folder / "plots" / "iou.png", split)
@@ -250,6 +238,16 @@ class Run:
         self.device.wait_for_everyone()
         return self.folder, summaries["val"], summaries.get("test")
 
-    def _images_a_step(self) -> int:
-        trainer = self.values["trainer"]
-        return int(trainer["batch_size"] * trainer["accumulate"])
+    def _cost(self, plan: Plan, progress: Progress) -> dict[str, Any]:
+        parts, trainer = self.model.parts(), self.values["trainer"]
+        trained = {name for phase in plan.phases for name in phase.learning(parts)}
+        sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
+        images = progress.step * trainer["batch_size"] * trainer["accumulate"]
+        return {
+            "parameters_trained": sum(sizes[name] for name in trained),
+            "parameters_total": sum(sizes.values()),
+            "seconds": round(progress.total_seconds, 2),
+            "steps": progress.step,
+            "images_per_second": round(images / max(progress.total_seconds, 1e-9), 2),
+            "peak_memory_bytes": peak_memory(self.device.device.type == "cuda"),
+        }
