@@ -20,7 +20,7 @@ import train_step as bench
 from torch import Tensor, nn
 
 from segrun.commands import assemble
-from segrun.engine.device import autocast
+from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         mine, plain = bench.endless(batches), bench.endless(bench.normalised(batches, ours))
         sizing = assemble.sizing(values, tile=max(1024, args.size))  # one window: a forward pass a batch
         context = partial(autocast, device, row.precision)
-        inference = Inference(ours, sizing, device, context, row.channels_last)
+        inference = Inference(ours, sizing, device, context, memory_layout(row.channels_last, device.type == "cuda"))
 
         @torch.no_grad()
         def their_masks(model: nn.Module = theirs, turn: Iterator[Any] = plain) -> Tensor:

@@ -31,7 +31,7 @@ from segrun import config
 from segrun.commands import assemble
 from segrun.commands.training import prepare
 from segrun.data.loading import collate, mixed
-from segrun.engine.device import fast_bf16
+from segrun.engine.device import fast_bf16, memory_layout
 from segrun.engine.optimizers import grouped
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step
@@ -50,13 +50,14 @@ class Row:
 
     label: str
     precision: str
-    channels_last: bool
+    channels_last: bool | str
 
 
 def rows(cuda: bool) -> list[Row]:
-    auto = "auto (channels_last + bf16)" if fast_bf16(cuda) else "auto (no bf16 here: channels_last)"
+    layout = "channels_last" if memory_layout("auto", cuda) is torch.channels_last else "contiguous"
+    auto = f"auto ({layout} + {'bf16' if fast_bf16(cuda) else 'fp32'} here)"
     same = Row("same precision and layout", "fp32", False)
-    return [same, Row("channels_last", "fp32", True), Row(auto, "auto", True)]
+    return [same, Row("channels_last", "fp32", True), Row(auto, "auto", "auto")]
 
 
 def options(description: str, rounds: int, steps: int) -> argparse.ArgumentParser:
@@ -108,8 +109,8 @@ def our_step(
     settings = config.typed(values["trainer"], TrainerSettings, "trainer")
     task, optimizer = assemble.task(values), config.build(values["optimizer"], "optimizer")
     parts, phase = model.parts(), assemble.plan(values, model).phases[0]
-    if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     made = optimizer(grouped(model, free(model, parts, phase), optimizer, settings.decay_1d))
     set_modes(model, parts, phase)
     trained, prepared = accelerator.prepare(model, made)

@@ -13,7 +13,7 @@ from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.splits import disjoint
 from segrun.engine.checkpoint import Checkpoint
-from segrun.engine.device import autocast
+from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
 from segrun.errors import RequestError
 from segrun.models.segmenter import Segmenter
@@ -62,10 +62,9 @@ def inference(
     checkpoint: Checkpoint, device: torch.device, trust: Sequence[str], options: Mapping[str, Any]
 ) -> Inference:
     """The checkpoint's model, ready to score images; `options` may hold precision, tile and overlap."""
-    layout = bool(checkpoint.config["trainer"]["channels_last"])
-    model = trained_segmenter(checkpoint, trust).to(device).eval()
-    if layout:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_layout(checkpoint.config["trainer"]["channels_last"], device.type == "cuda")
+    model = trained_segmenter(checkpoint, trust).eval()
+    model.to(device, memory_format=layout)  # type: ignore[call-overload]
     fitted = sizing(checkpoint.config, tile=options.get("tile"), overlap=options.get("overlap"))
     return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
 

@@ -22,7 +22,7 @@ from segrun.data.splits import labelled
 from segrun.data.survey import Survey, survey
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint, Progress
-from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, peak_memory
+from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, memory_layout, peak_memory
 from segrun.engine.evaluate import Evaluation, evaluate
 from segrun.engine.events import Event
 from segrun.engine.files import folder as make_folder
@@ -89,9 +89,8 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     run = Run(values, folder, data, model, device)
     if device.is_main_process:
         run.begin(plan, optimizer.lr, found)
-    inference = Inference(
-        model, sizing, device.device, partial(autocast, device.device, settings.precision), settings.channels_last
-    )
+    layout = memory_layout(settings.channels_last, device.device.type == "cuda")
+    inference = Inference(model, sizing, device.device, partial(autocast, device.device, settings.precision), layout)
     score = partial(evaluate, data=data, accelerator=device, loss=task.loss, batch_size=settings.batch_size)
     samples = TrainingSamples(data, names, sizing, augment, values["seed"])
 

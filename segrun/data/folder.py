@@ -50,8 +50,6 @@ class Folder(Dataset):
         places = {s: (self.root / s / "images", self.root / s / "masks") for s in split_folders}
         self._pair(places or {"": (self.root / "images", self.root / "masks")}, allow_unpaired)
         if split_folders:
-            if missing := [s for s in ("train", "val") if s not in split_folders]:
-                raise RequestError(f"{self.root}: has {listed(split_folders)} but no {listed(missing)}/images.")
             self.splits = {s: tuple(n for n in self.pairs if n.startswith(f"{s}/")) for s in split_folders}
         else:
             self.splits = self._split(split)
@@ -151,8 +149,9 @@ class CamVid(Folder):
         self.classes = ClassMap(self.NAMES, self.PALETTE)
         self.ignore_index, self.coding = 11, "index"
         self.notes = []
-        self._pair({s: (self.root / s, self.root / f"{s}annot") for s in SPLITS}, allow_unpaired=False)
-        self.splits = {s: tuple(n for n in self.pairs if n.startswith(f"{s}/")) for s in SPLITS}
+        there = [s for s in SPLITS if (self.root / s).is_dir()] or SPLITS
+        self._pair({s: (self.root / s, self.root / f"{s}annot") for s in there}, allow_unpaired=False)
+        self.splits = {s: tuple(n for n in self.pairs if n.startswith(f"{s}/")) for s in there}
 
 
 def existing(root: str | None) -> Path:

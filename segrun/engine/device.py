@@ -64,6 +64,15 @@ def fast_bf16(cuda: bool) -> bool:
     return any(ask() for ask in asks if ask is not None)
 
 
+def memory_layout(channels_last: bool | str, cuda: bool) -> torch.memory_format:
+    """The order of images and weights in memory. auto: channels last where the kernels for it are the faster ones,
+    on CUDA and on processors with AVX-512; with AVX2 alone, what norms gain by it the convolutions' gradients lose
+    (docs/results.md)."""
+    if channels_last == "auto":
+        channels_last = cuda or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """The context in which a forward pass is computed at a precision (auto, fp32, bf16, fp16)."""
     cuda = device.type == "cuda"

@@ -30,7 +30,7 @@ class Inference:
     sizing: Sizing
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
-    channels_last: bool
+    layout: torch.memory_format = torch.contiguous_format
 
     @torch.inference_mode()
     def scores(self, images: Tensor, task: str = "mask") -> Tensor:
@@ -64,7 +64,7 @@ class Inference:
         return total / mass
 
     def _forward(self, images: Tensor, task: str) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        images = images.contiguous(memory_format=self.layout)
         with self.autocast():
             scores: Tensor = self.model(images).tasks[task]
         return scores.float()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from segrun.data.loading import mixed
 from segrun.engine.average import moving_average
 from segrun.engine.checkpoint import Progress
+from segrun.engine.device import memory_layout
 from segrun.engine.evaluate import Evaluation
 from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
 from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, restore_state
@@ -86,9 +87,8 @@ def fit(
     settings = recipe.settings
     parts = model.parts()
     plan.check(parts)
-    model.to(accelerator.device)
-    if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
+    model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     progress = Progress(**resume["progress"]) if resume else Progress()
     optimizer_state = dict(resume["optimizer"]) if resume else {}
     average = moving_average(model, settings.ema, resume and resume["average"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from segrun.errors import RequestError, listed
 
@@ -50,7 +50,7 @@ class TrainerSettings:
     clip: Optional[float]  # noqa: UP045
     precision: str
     device: str
-    channels_last: bool
+    channels_last: Union[bool, str]  # noqa: UP007
     compile: bool
     workers: int
     deterministic: bool
@@ -70,6 +70,8 @@ class TrainerSettings:
             raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
         if self.precision not in PRECISIONS:
             raise RequestError(f"trainer.precision={self.precision}: choose {listed(PRECISIONS)}.")
+        if self.channels_last not in (True, False, "auto"):
+            raise RequestError(f"trainer.channels_last={self.channels_last}: choose auto, true or false.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
         if self.clip is not None and self.clip <= 0:

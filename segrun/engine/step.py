@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from segrun.engine.device import memory_layout
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError, SegrunError, listed
 from segrun.tasks.task import Task
@@ -32,15 +33,14 @@ def step(
     all the window's pixels at once, however they were parted.
     """
     device = accelerator.device
+    layout = memory_layout(settings.channels_last, device.type == "cuda")
     targets = [{t.name: batch.targets[t.name].to(device, non_blocking=True) for t in tasks} for batch in window]
     weights = {t.name: torch.stack([t.loss.weights(target[t.name]) for target in targets]).sum(0) for t in tasks}
     if accelerator.num_processes > 1:
         weights = {name: accelerator.reduce(value, "sum") for name, value in weights.items()}
     total = torch.zeros((), device=device)
     for place, (batch, target) in enumerate(zip(window, targets, strict=True)):
-        images = batch.images.to(device, non_blocking=True)
-        if settings.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
         with accelerator.no_sync(model) if place + 1 < len(window) else contextlib.nullcontext():
             try:
                 output = model(images)

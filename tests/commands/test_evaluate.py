@@ -17,6 +17,7 @@ from PIL import Image
 import segrun
 from segrun import config
 from segrun.commands import evaluate
+from segrun.engine import checkpoint
 from segrun.errors import RequestError
 from tests.conftest import QUICK
 
@@ -70,6 +71,18 @@ def test_data_with_other_classes_is_refused_with_the_difference(
     words = [f"checkpoint={trained}", "dataset=folder", f"dataset.root={folder_data()}"]
     with pytest.raises(RequestError, match=r"6 classes, the data set 2.*lacks stripes.*lacks square"):
         evaluate.run(config.compose("eval", [*words, "dataset.classes=[background,square]"]))
+
+
+def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
+    trained: Path, folder_data: Callable[..., Path]
+) -> None:
+    root = folder_data(2, root="only/test").parent
+    (root / "classes.txt").write_text("\n".join(checkpoint.read(trained / "best.ckpt").classes.names))
+    words = ["dataset=folder", f"dataset.root={root}"]
+    found = evaluate.run(config.compose("eval", [f"checkpoint={trained}", *words]))
+    assert sum(map(sum, found.scores["confusion"])) == 2 * 48 * 64
+    with pytest.raises(RequestError, match="no train, val images"):
+        segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
 
 
 def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -> None:

@@ -266,16 +266,11 @@ def test_split_folders_are_the_split() -> None:
     assert data.splits == {"train": ("train/a", "train/b"), "val": ("val/a",), "test": ("test/c", "test/d")}
 
 
-def test_split_folders_need_train_and_val() -> None:
-    pairs(root="data/train")
-    with pytest.raises(RequestError, match=r"has train but no val/images"):
-        folder("data")
-
-
-def test_split_folders_do_without_test() -> None:
-    pairs(root="data/train")
-    pairs(root="data/val")
-    assert set(folder("data").splits) == {"train", "val"}
+@pytest.mark.parametrize("there", [("train", "val"), ("test",)])
+def test_split_folders_may_be_fewer(there: tuple[str, ...]) -> None:
+    for split in there:
+        pairs(root=f"data/{split}")
+    assert tuple(folder("data").splits) == there
 
 
 def test_fractions_part_the_images() -> None:
@@ -311,6 +306,13 @@ def test_camvid_takes_segnets_folders_and_11_as_void() -> None:
     }
     assert len(data.classes) == 11 and data.classes.names[3] == "road"
     assert data.sample("val/0001").mask.tolist() == [[0, 1, 10], [VOID, VOID, 4]]
+
+
+def test_camvid_does_with_the_splits_that_are_there() -> None:
+    root = camvid()
+    for split in ("train", "val"):
+        shutil.rmtree(root / split)
+    assert set(CamVid(str(root)).splits) == {"test"}
 
 
 def test_camvid_names_a_value_that_is_none_of_its_classes() -> None:

@@ -36,7 +36,7 @@ class Constant(nn.Module):
 
 
 def inference(layer: nn.Module, sizing: Sizing) -> Inference:
-    return Inference(Model(layer), sizing, torch.device("cpu"), contextlib.nullcontext, channels_last=False)
+    return Inference(Model(layer), sizing, torch.device("cpu"), contextlib.nullcontext)
 
 
 @settings(deadline=None, derandomize=True)
