@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -37,9 +38,26 @@ def sizing(values: Mapping[str, Any], **changed: Any) -> Sizing:
     return Sizing(**{**given, "size": given["size"] and tuple(given["size"])})
 
 
-def segmenter(values: Mapping[str, Any], classes: int, trust: Trust = None) -> Segmenter:
-    backbone = config.build(values.get("backbone"), "backbone", trust=trust)
-    head = config.build(values.get("head"), "head", trust=trust, levels=backbone.levels, outputs=classes)
+def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust: Trust = None) -> Segmenter:
+    """The model for images of so many channels, with its pretrained weights.
+
+    Raises:
+        RequestError: the backbone is for other images, or lacks a map that the head needs.
+    """
+    wanted, asked = dict(values.get("backbone") or {}), dict(values.get("head") or {})
+    if wanted.get("in_channels", channels) not in (None, channels):
+        raise RequestError(f"backbone.in_channels={wanted['in_channels']}: the images have {channels} channels.")
+    if "in_channels" in wanted:
+        wanted["in_channels"] = channels
+    backbone = config.build(wanted, "backbone", trust=trust)
+    if len(backbone.mean) != channels:
+        raise RequestError(f"backbone: takes images of {len(backbone.mean)} channels, the data set's have {channels}.")
+    stride = asked.pop("output_stride", None)
+    if stride is not None and wanted.get("output_stride") is None:
+        with contextlib.suppress(RequestError):  # only asked for: heads work at other strides, too
+            backbone.dilate(stride)
+    head = config.build(asked, "head", trust=trust, levels=backbone.levels, outputs=classes)
+    backbone.only(getattr(head, "reads", range(len(backbone.levels))))
     return Segmenter(backbone, {"mask": head})
 
 
@@ -50,7 +68,7 @@ def trained_segmenter(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
         RequestError: foreign code, or weights that do not fit the model its config describes.
     """
     values = {**checkpoint.config, "backbone": {**checkpoint.config["backbone"], "weights": "none"}}
-    model = segmenter(values, len(checkpoint.classes), trust)
+    model = segmenter(values, len(checkpoint.classes), checkpoint.weights["mean"].numel(), trust)
     try:
         model.load_state_dict(dict(checkpoint.weights))
     except RuntimeError as error:

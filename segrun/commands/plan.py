@@ -17,5 +17,5 @@ def run(cfg: config.Config) -> None:
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
     model = assemble.segmenter(values, len(data.classes))
-    text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.backbone.report)
+    text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.report)
     console().print(text, end="", soft_wrap=True, markup=False, highlight=False)

@@ -31,7 +31,7 @@ from segrun.engine.inference import Inference
 from segrun.engine.loop import Data, Recipe, Store, fit
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted, RequestError, listed
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 from segrun.models.segmenter import Segmenter
 from segrun.report import plots
 from segrun.report.console import TrainingReport, console, counting, show_result
@@ -150,7 +150,7 @@ def build_model(
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
     model = assemble.trained_segmenter(saved, trust)
-    model.backbone.report = LoadReport(**saved.training["report"])
+    model.report = LoadReport(**saved.training["report"])
     return model, dict(saved.training)
 
 
@@ -172,7 +172,7 @@ class Run:
 
     def begin(self, plan: Plan, lr: float, found: Survey) -> None:
         """Say what will happen and write down what it is made of, before the first step."""
-        parts, report = self.model.parts(), self.model.backbone.report
+        parts, report = self.model.parts(), self.model.report
         sizes = sorted(set(found.sizes))
         shown = f"{sizes[0][1]}×{sizes[0][0]}" + (f" to {sizes[-1][1]}×{sizes[-1][0]}" if len(sizes) > 1 else "")
         counts = ", ".join(f"{len(names)} {split}" for split, names in self.data.splits.items())
@@ -199,7 +199,7 @@ class Run:
             return Store(last=lambda weights, training: None, best=lambda weights, progress: None)
 
         def last(weights: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
-            state = {**training, "report": dataclasses.asdict(self.model.backbone.report)}
+            state = {**training, "report": dataclasses.asdict(self.model.report)}
             checkpoints.write(
                 self.folder / "last.ckpt", self.checkpoint(weights, Progress(**training["progress"]), state)
             )
@@ -228,7 +228,7 @@ class Run:
                 self.folder / "result.json",
                 {
                     "val": summaries["val"], "test": summaries.get("test"), "best_epoch": progress.best_epoch,
-                    "epochs": progress.epoch, "cost": cost, "weights": self.model.backbone.report.source,
+                    "epochs": progress.epoch, "cost": cost, "weights": self.model.report.source,
                     "names": self.values["names"], "seed": self.values["seed"], "labels": self.values["labels"],
                     "config_hash": config.config_hash(self.values),
                 },

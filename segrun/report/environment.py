@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 
 PACKAGES = (
     "segrun",

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from rich.table import Table
 
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 from segrun.models.parts import ALL, Parts
 from segrun.transfer.plan import Learn, Plan
 

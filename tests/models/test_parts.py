@@ -9,7 +9,7 @@ from torch import nn
 from segrun import config
 from segrun.commands import assemble
 from segrun.errors import RequestError
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 from segrun.models.parts import Parts, kind_of, parts_of
 from segrun.models.segmenter import Segmenter
 
@@ -86,7 +86,7 @@ def test_a_glob_that_matches_nothing_is_an_error_that_lists_the_names(small: Par
 def test_the_loaded_share_is_counted_in_values() -> None:
     model = segmenter("backbone=mobilenet_v2", "head=fcn")
     stem = [name for name in model.backbone.state_dict() if name.startswith("body.features.0.")]
-    model.backbone.report = LoadReport("x", loaded=tuple(stem))
+    model.report = LoadReport("x", loaded=tuple(stem)).under("backbone.")
     parts = model.parts()
     inside = sum(p.numel() for name, p in model.backbone.named_parameters() if name in stem)
     assert parts["backbone.stem"].loaded == inside / parts["backbone.stem"].size

@@ -185,7 +185,7 @@ def test_a_cache_that_cannot_be_made_is_said(published: Path, tmp_path: Path) ->
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(RequestError, match=r"backbone\.weights=there/w\.pth: there is no such file"):
-        load_file(Path("there/w.pth"))
+        mobilenet("there/w.pth")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 400])
@@ -212,7 +212,7 @@ def test_pickled_code_is_refused_without_running_it(zipped: bool) -> None:
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(1)], torch.zeros(1)])
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(1)], 1.5])
 def test_a_file_without_a_state_dict_is_refused(content: Any) -> None:
     torch.save(content, "w.pth")
     with pytest.raises(RequestError, match="holds no state dict of tensors"):
@@ -228,7 +228,7 @@ def test_a_users_file_is_loaded_with_its_provenance() -> None:
     assert set(made.report.loaded) == set(made.state_dict())
     assert made.report.unused == ("classifier.1.weight", "classifier.1.bias")
     assert made.report.share == 1
-    assert str(made.report) == "mine.pth: 312 tensors loaded, 0 new, 2 unused; 100.0% of the backbone"
+    assert str(made.report) == "mine.pth: 312 tensors loaded, 0 adapted, 0 new, 2 unused; 100.0% of its values"
 
 
 def test_a_state_dict_wrapped_by_a_training_is_unwrapped() -> None:
@@ -240,7 +240,7 @@ def test_a_state_dict_wrapped_by_a_training_is_unwrapped() -> None:
 
 def test_weights_of_another_architecture_are_refused() -> None:
     torch.save(models.resnet18(weights=None).state_dict(), "resnet.pth")
-    with pytest.raises(RequestError, match=r"resnet\.pth: only 0% .*min_loaded=0\.9.*same architecture"):
+    with pytest.raises(RequestError, match=r"resnet\.pth: fills only 0% .*min_loaded=0\.9.*same architecture"):
         mobilenet("resnet.pth")
 
 
@@ -264,7 +264,7 @@ def test_no_weights_says_so() -> None:
 
 def test_an_unknown_name_of_weights_lists_the_known() -> None:
     with pytest.raises(
-        RequestError, match=r"backbone\.weights=imagnet: neither a file nor weights.*Did you mean imagenet"
+        RequestError, match=r"backbone\.weights=imagnet: neither a file nor the name.*Did you mean imagenet"
     ):
         mobilenet("imagnet")
 

@@ -13,7 +13,7 @@ from segrun import config
 from segrun.commands import assemble
 from segrun.engine.optimizers import SGD, grouped
 from segrun.errors import SegrunError
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 from segrun.models.parts import Parts
 from segrun.models.segmenter import Segmenter
 from segrun.transfer.apply import Audit, free, set_modes
@@ -31,7 +31,7 @@ def built(backbone: str) -> Segmenter:
     for stage in ("layer1", "layer4"):  # dropout both in what will stand still and in what will learn
         last = made.backbone.get_submodule(made.backbone.stages[stage][-1])
         getattr(last, "conv", last).append(nn.Dropout(0.5))
-    made.backbone.report = LoadReport("x", loaded=tuple(made.backbone.state_dict()))
+    made.report = LoadReport("x", loaded=tuple(made.backbone.state_dict())).under("backbone.")
     return made
 
 

@@ -9,7 +9,7 @@ import pytest
 from segrun import config
 from segrun.commands import assemble
 from segrun.errors import RequestError
-from segrun.models.backbone import LoadReport
+from segrun.models.loading import LoadReport
 from segrun.models.parts import Parts
 from segrun.transfer.freeze import FreezeBackbone, FreezeStages, GradualUnfreeze, NoFreeze
 from segrun.transfer.strategies import FeatureExtraction, Finetune, Scratch
@@ -23,7 +23,7 @@ def parts(backbone: str, loaded: bool = True) -> Parts:
     values = config.plain(config.compose("train", [f"backbone={backbone}", "backbone.weights=none", "head=fcn"]))
     model = assemble.segmenter(values, 2)
     if loaded:
-        model.backbone.report = LoadReport("x", loaded=tuple(model.backbone.state_dict()))
+        model.report = LoadReport("x", loaded=tuple(model.backbone.state_dict())).under("backbone.")
     return model.parts()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segrun.errors import RequestError
-from segrun.models.backbone import Level
+from segrun.models.backbone import Level, deepest
 
 
 class ConvNormAct(nn.Sequential):
@@ -62,3 +62,9 @@ def level_at(levels: Sequence[Level], stride: int, head: str) -> int:
         there = ", ".join(str(level.stride) for level in levels)
         raise RequestError(f"head={head} needs a feature map at stride {stride}; this backbone has strides {there}.")
     return places[-1]
+
+
+def coarse(levels: Sequence[Level], finest: int = 4) -> list[int]:
+    """The places of the deepest level of each stride from `finest` on (of all, where none is so coarse)."""
+    places = deepest(levels)
+    return [place for place in places if levels[place].stride >= finest] or places

@@ -8,23 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from segrun.models.backbone import Level
-from segrun.models.heads.blocks import ConvNormAct, SeparableConvNormAct, initialise, level_at, upsampled
-
-
-class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling with image pooling (Chen et al., 2017)."""
-
-    def __init__(self, inputs: int, channels: int, rates: Sequence[int], separable: bool, dropout: float) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList([ConvNormAct(inputs, channels, 1)])
-        for rate in rates:
-            self.branches.append(_conv(inputs, channels, separable, rate))
-        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(inputs, channels, 1))
-        self.project = nn.Sequential(ConvNormAct(channels * (len(rates) + 2), channels, 1), nn.Dropout(dropout))
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.pooled(x).expand(-1, -1, *x.shape[-2:])
-        return self.project(torch.cat([*(branch(x) for branch in self.branches), pooled], 1))  # type: ignore[no-any-return]
+from segrun.models.heads.aspp import ASPP, conv, spread
+from segrun.models.heads.blocks import ConvNormAct, initialise, level_at, upsampled
 
 
 class DeepLabV3Plus(nn.Module):
@@ -50,13 +35,13 @@ class DeepLabV3Plus(nn.Module):
     ) -> None:
         super().__init__()
         self.fine = level_at(levels, 4, "deeplabv3plus")
-        spread = [max(1, rate * 16 // levels[-1].stride) for rate in rates]
-        self.aspp = ASPP(levels[-1].channels, channels, spread, separable, dropout)
-        self.after = _conv(channels, channels, separable) if separable else nn.Identity()
+        self.reads = (self.fine, len(levels) - 1)
+        self.aspp = ASPP(levels[-1].channels, channels, spread(rates, levels), separable, dropout)
+        self.after = conv(channels, channels, separable) if separable else nn.Identity()
         self.low = ConvNormAct(levels[self.fine].channels, low, 1)
-        decoder = [_conv(channels + low, channels, separable)]
+        decoder = [conv(channels + low, channels, separable)]
         if not separable:
-            decoder.append(_conv(channels, channels, separable))
+            decoder.append(conv(channels, channels, separable))
         self.decoder = nn.Sequential(*decoder)
         self.output = nn.Conv2d(channels, outputs, 1)
         initialise(self, self.output)
@@ -65,9 +50,3 @@ class DeepLabV3Plus(nn.Module):
         fine = features[self.fine]
         deep = upsampled(self.after(self.aspp(features[-1])), fine)
         return self.output(self.decoder(torch.cat((deep, self.low(fine)), 1)))  # type: ignore[no-any-return]
-
-
-def _conv(inputs: int, outputs: int, separable: bool, dilation: int = 1) -> nn.Module:
-    if separable:
-        return SeparableConvNormAct(inputs, outputs, dilation)
-    return ConvNormAct(inputs, outputs, 3, dilation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,7 @@ class UNet(nn.Module):
         super().__init__()
         finer = list(reversed(levels[:-1]))
         skips = [level.channels for level in finer]
-        steps = len(skips) + (levels[0].stride > 1)
+        steps = len(skips) + round(math.log2(levels[0].stride))
         if len(channels) < len(skips):
             raise RequestError(f"head.channels={list(channels)}: this backbone needs at least {len(skips)} steps.")
         widths = list(channels)[:steps]

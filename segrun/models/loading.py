@@ -1,0 +1,182 @@
+"""Pretrained tensors into a network, with an account of every one of them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segrun.errors import RequestError, listed
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the pretrained weights: names of tensors, and where they came from in words.
+
+    adapted: loaded after a change of shape (another number of channels, another grid of positions); new: left as
+    initialised; unused: in the file, not in the network; share: of the network's values that came from the file.
+    """
+
+    source: str
+    loaded: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    share: float = 0.0
+
+    @property
+    def came(self) -> tuple[str, ...]:
+        return (*self.loaded, *self.adapted)
+
+    def under(self, prefix: str) -> LoadReport:
+        """The same for the module that holds the network under a name."""
+        return replace(
+            self, **{key: tuple(prefix + n for n in getattr(self, key)) for key in ("loaded", "adapted", "new")}
+        )
+
+    def __str__(self) -> str:
+        if not self.came:
+            return "none: every weight starts at random"
+        return (
+            f"{self.source}: {len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
+            f"{len(self.new)} new, {len(self.unused)} unused; {self.share:.1%} of its values"
+        )
+
+    def names(self) -> str:
+        """What is not simply loaded, by name."""
+        kinds = {"adapted": self.adapted, "new": self.new, "unused": self.unused}
+        return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float) -> LoadReport:
+    """Copy what fits by name and shape, whatever wrapper the names stand in (`module.`, `encoder.`, …).
+
+    The first convolution's kernel is folded to the module's channels, position embeddings are resampled to its grid.
+
+    Raises:
+        RequestError: less than `min_loaded` of the module's values came from the file.
+    """
+    own = module.state_dict()
+    kernel = input_kernel(module)
+    files = file_names(state, own)
+    loaded, adapted = {}, {}
+    for name, value in own.items():
+        found = state.get(files.get(name, ""))
+        if found is None:
+            continue
+        if found.shape == value.shape:
+            loaded[name] = found
+        elif name == kernel and found.ndim == 4 and _without(found.shape, 1) == _without(value.shape, 1):
+            adapted[name] = fold_channels(found, value.shape[1])
+        elif "pos" in name and found.ndim == 3 and (positions := resampled_square(found, value.shape)) is not None:
+            adapted[name] = positions
+    module.load_state_dict({**loaded, **adapted}, strict=False)
+    sizes = {name: value.numel() for name, value in module.named_parameters()}
+    share = sum(size for name, size in sizes.items() if name in loaded or name in adapted) / max(1, sum(sizes.values()))
+    used = {files[name] for name in (*loaded, *adapted)}
+    report = LoadReport(
+        source,
+        tuple(loaded),
+        tuple(adapted),
+        tuple(name for name in own if name not in loaded and name not in adapted),
+        tuple(name for name in state if name not in used),
+        share,
+    )
+    if share < min_loaded:
+        raise RequestError(
+            f"{source}: fills only {share:.0%} of the backbone's values (backbone.min_loaded={min_loaded}); "
+            f"missing or of another shape: {listed(report.new, 3)}. Is it the same architecture?"
+        )
+    return report
+
+
+def file_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, str]:
+    """The network's names → the file's. Both may stand under a root of their own (`teacher.module.backbone.` there,
+    `features.` here); the pair of roots that agrees on most values is taken. Of equals the first in the file, but
+    the teacher or the moving average before what it was averaged from."""
+    roots = {name.partition(".")[0] + "." for name in own}
+    best: tuple[tuple[int, bool], dict[str, str]] = ((0, False), {})
+    for root in ("", *(roots if len(roots) == 1 else ())):
+        wanted = {name.removeprefix(root): name for name in own}
+        agreed: Counter[str] = Counter()
+        for key, value in state.items():
+            for start in [0, *(i + 1 for i, letter in enumerate(key) if letter == ".")]:
+                name = wanted.get(key[start:])
+                if name is not None and own[name].ndim == value.ndim:
+                    agreed[key[:start]] += min(own[name].numel(), value.numel()) or 1
+        for prefix, values in agreed.items():
+            rank = (values, any(word in prefix for word in ("teacher", "ema", "average")))
+            if rank > best[0]:
+                best = (rank, {name: prefix + short for short, name in wanted.items()})
+    return best[1]
+
+
+def input_kernel(module: nn.Module) -> str | None:
+    """The name of the first convolution's weight."""
+    first = next((name for name, part in module.named_modules() if isinstance(part, nn.Conv2d)), None)
+    return None if first is None else f"{first}.weight"
+
+
+def with_channels(module: nn.Module, channels: int) -> None:
+    """Give the module a first convolution that takes `channels`, with new weights until some are loaded."""
+    if channels < 1:
+        raise RequestError(f"backbone.in_channels={channels}: at least 1.")
+    name = input_kernel(module)
+    first = module.get_submodule((name or "").removesuffix(".weight"))
+    assert isinstance(first, nn.Conv2d)
+    if channels != first.in_channels:
+        first.in_channels = channels
+        first.weight = nn.Parameter(fold_channels(first.weight.detach(), channels))
+
+
+def fold_channels(kernel: Tensor, channels: int) -> Tensor:
+    """(O, C, h, w) → (O, channels, h, w) with the same answer to grey images, on which all channels are equal.
+
+    Fewer channels: those that fall together, in turns, are summed (RGB to one: summed over the colours). More: the
+    given ones are taken in turns and each is shared out among its copies.
+    """
+    given = kernel.shape[1]
+    if channels < given:
+        folded = kernel.new_zeros(kernel.shape[0], channels, *kernel.shape[2:])
+        return folded.index_add_(1, torch.arange(given, device=kernel.device) % channels, kernel)
+    place = torch.arange(channels, device=kernel.device) % given
+    copies = torch.bincount(place, minlength=given)[place] if not kernel.is_meta else place + 1
+    return kernel[:, place] / copies.view(1, -1, 1, 1)
+
+
+def fold_statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Means or deviations of the channels as `fold_channels` takes them: cycled, or averaged where they fall together."""
+    groups = [values[place::channels] for place in range(min(channels, len(values)))]
+    return tuple(sum(group) / len(group) for group in (groups[i % len(groups)] for i in range(channels)))
+
+
+def resampled_square(positions: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """(1, tokens, C) position embeddings on a square grid → those of another square grid, class tokens kept; None where
+    that is not what they are."""
+    for extra in (1, 0, 2, 5):
+        sides = [math.isqrt(max(0, tokens - extra)) for tokens in (positions.shape[1], shape[1])]
+        if all(s and s * s + extra == tokens for s, tokens in zip(sides, (positions.shape[1], shape[1]), strict=True)):
+            return (
+                resampled_positions(positions, (sides[1], sides[1]), extra) if positions.shape[2] == shape[2] else None
+            )
+    return None
+
+
+def resampled_positions(positions: Tensor, grid: tuple[int, int], extra: int) -> Tensor:
+    """(1, extra + side², C) → (1, extra + height·width, C), bicubic (Dosovitskiy et al., ICLR 2021)."""
+    tokens = positions[:, extra:]
+    side = math.isqrt(tokens.shape[1])
+    if (side, side) == tuple(grid):
+        return positions
+    square = tokens.transpose(1, 2).unflatten(2, (side, side))
+    resized = F.interpolate(square.float(), grid, mode="bicubic", align_corners=False, antialias=True)
+    return torch.cat((positions[:, :extra], resized.to(tokens.dtype).flatten(2).transpose(1, 2)), 1)
+
+
+def _without(shape: Sequence[int], place: int) -> tuple[int, ...]:
+    return (*shape[:place], *shape[place + 1 :])
