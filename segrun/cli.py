@@ -17,6 +17,8 @@ COMMANDS = {
     "eval": ("eval", "evaluate", "score a checkpoint on a data set"),
     "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
     "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
+    "models": ("models", "models", "list backbones and heads, their weights, and which fit each other"),
+    "describe": ("describe", "describe", "count a model's parameters, operations and memory"),
 }
 
 EXAMPLES = """examples:
@@ -25,6 +27,7 @@ EXAMPLES = """examples:
   segrun train -m strategy=scratch,finetune seed=0,1          a sweep: four runs and a table
   segrun train resume=outputs/train/<run>                     go on where a run stopped
   segrun plan strategy=finetune freeze=gradual                the plan, without training
+  segrun models name=resnet*                                  what there is to choose from
   segrun eval checkpoint=outputs/train/<run>/best.ckpt        scores of the stored test split
   segrun predict checkpoint=… input=photos/ output=masks/     indexed masks of the original size
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SegrunError(Exception):
@@ -42,3 +44,17 @@ def listed(items: Iterable[object], most: int = 5) -> str:
     words = [str(item) for item in items]
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module that one of segrun's extras brings.
+
+    Raises:
+        RequestError: it is not installed; the line that installs it is named.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise RequestError(f"{module} is not installed: pip install 'segrun[{extra}]'") from error

@@ -14,7 +14,7 @@ from segrun.errors import RequestError, closest
 
 # keys whose values are paths: quoted before Hydra parses them, `~` expanded
 PATH_KEYS = {
-    "checkpoint", "input", "output", "resume",
+    "checkpoint", "input", "output", "resume", "init_from", "name",
     "dataset.root", "dataset.split.train", "dataset.split.val", "dataset.split.test", "backbone.weights",
 }  # fmt: skip
 

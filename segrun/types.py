@@ -44,7 +44,7 @@ def voc_colour(index: int) -> Colour:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image. image: (3, H, W), uint8, or float32 in [0, 1] where the file has more than 8 bits;
+    """One labelled image. image: (C, H, W), uint8, or float32 in [0, 1] where the file has more than 8 bits;
     mask: (H, W) uint8 class indices, VOID where there is no label."""
 
     name: str
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (B, 3, H, W) as in Sample; targets: the mask under "mask", (B, H, W)."""
+    """images: (B, C, H, W) as in Sample; targets: the mask under "mask", (B, H, W)."""
 
     names: tuple[str, ...]
     images: Tensor

@@ -8,16 +8,20 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from segrun import config
 from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.splits import disjoint
+from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
 from segrun.errors import RequestError
+from segrun.models.backbone import Level
 from segrun.models.segmenter import Segmenter
+from segrun.models.warm_start import start_from
 from segrun.tasks.losses import Loss
 from segrun.tasks.task import Task
 from segrun.transfer.plan import Plan
@@ -44,7 +48,7 @@ def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust:
     Raises:
         RequestError: the backbone is for other images, or lacks a map that the head needs.
     """
-    wanted, asked = dict(values.get("backbone") or {}), dict(values.get("head") or {})
+    wanted, asked = dict(values.get("backbone") or {}), values.get("head") or {}
     if wanted.get("in_channels", channels) not in (None, channels):
         raise RequestError(f"backbone.in_channels={wanted['in_channels']}: the images have {channels} channels.")
     if "in_channels" in wanted:
@@ -52,13 +56,45 @@ def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust:
     backbone = config.build(wanted, "backbone", trust=trust)
     if len(backbone.mean) != channels:
         raise RequestError(f"backbone: takes images of {len(backbone.mean)} channels, the data set's have {channels}.")
-    stride = asked.pop("output_stride", None)
+    stride = asked.get("output_stride")
     if stride is not None and wanted.get("output_stride") is None:
         with contextlib.suppress(RequestError):  # only asked for: heads work at other strides, too
             backbone.dilate(stride)
-    head = config.build(asked, "head", trust=trust, levels=backbone.levels, outputs=classes)
+    made = head(values, backbone.levels, classes, trust)
     backbone.only(getattr(head, "reads", range(len(backbone.levels))))
-    return Segmenter(backbone, {"mask": head})
+    return Segmenter(backbone, {"mask": made})
+
+
+def head(values: Mapping[str, Any], levels: Sequence[Level], outputs: int, trust: Trust = None) -> nn.Module:
+    asked = {key: value for key, value in values["head"].items() if key != "output_stride"}
+    made: nn.Module = config.build(asked, "head", trust=trust, levels=levels, outputs=outputs)
+    return made
+
+
+def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None) -> Segmenter:
+    """The model that a training starts from: pretrained backbone and new head, or `init_from`'s as far as it fits."""
+    if not values["init_from"]:
+        return segmenter(values, len(data.classes), data.channels, trust)
+    origin = checkpoints.read(values["init_from"])
+    values = {**values, "backbone": {**values["backbone"], "weights": "none"}}
+    model = segmenter(values, len(data.classes), data.channels, trust)
+    with torch.device("meta"):  # what grows with the classes is what holds an entry for each
+        few, more = (head(values, model.backbone.levels, n, trust).state_dict() for n in (2, 3))
+    axes = {
+        f"mask.{name}": next(axis for axis in range(value.ndim) if value.shape[axis] != more[name].shape[axis])
+        for name, value in few.items()
+        if value.shape != more[name].shape
+    }
+    model.report = start_from(
+        model,
+        origin.weights,
+        str(values["init_from"]),
+        float(values["backbone"].get("min_loaded", 0.9)),
+        data.classes.names,
+        origin.classes.names,
+        axes,
+    )
+    return model
 
 
 def trained_segmenter(checkpoint: Checkpoint, trust: Trust) -> Segmenter:

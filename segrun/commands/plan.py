@@ -16,6 +16,6 @@ def run(cfg: config.Config) -> None:
     config.typed(cfg.trainer, TrainerSettings, "trainer")
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
-    model = assemble.segmenter(values, len(data.classes))
+    model = assemble.new_segmenter(values, data)
     text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.report)
     console().print(text, end="", soft_wrap=True, markup=False, highlight=False)

@@ -146,7 +146,7 @@ def build_model(
 ) -> tuple[Segmenter, dict[str, Any] | None]:
     """The model with its pretrained weights, or as it was saved, with the training state to go on from."""
     if saved is None:
-        return assemble.segmenter(values, len(data.classes)), None
+        return assemble.new_segmenter(values, data, trust), None
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
     model = assemble.trained_segmenter(saved, trust)

@@ -50,10 +50,9 @@ class Augment:
             steps.append(v2.RandomHorizontalFlip(hflip))
         if vflip:
             steps.append(v2.RandomVerticalFlip(vflip))
-        if colour:
-            steps.append(v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour))
         if blur:
             steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=blur))
+        self.colour = v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour) if colour else None
         self.steps = v2.Compose(steps) if steps else None
 
     def __call__(self, sample: Sample, size: Sequence[int] | None) -> Sample:
@@ -67,6 +66,8 @@ class Augment:
             image, mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
         if self.steps is not None:
             image, mask = self.steps(image, mask)
+        if self.colour is not None:  # alpha and the like are no colours
+            image = torch.cat((self.colour(image[:3]), image[3:]))
         return Sample(sample.name, image.as_subclass(Tensor), mask.as_subclass(Tensor)[0])
 
     def _window(self, image: Tensor, mask: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -17,16 +17,18 @@ class Dataset(ABC):
     """A named set of images with masks, parted into splits.
 
     A subclass sets `classes`, `splits` (train, val and, where there is one, test: the names of the images)
-    and `notes` (what the user should know: files left out, how masks were understood), and reads by name.
+    `channels` of the images, and `notes` (what the user should know: files left out, how masks were understood), and
+    reads by name.
     """
 
     classes: ClassMap
     splits: Splits
+    channels: int = 3
     notes: Sequence[str] = ()
 
     @abstractmethod
     def image(self, name: str) -> Tensor:
-        """(3, H, W): uint8, or float32 in [0, 1]. Raises DataError when it cannot be read."""
+        """(channels, H, W): uint8, or float32 in [0, 1]. Raises DataError when it cannot be read."""
 
     @abstractmethod
     def mask(self, name: str) -> Tensor:

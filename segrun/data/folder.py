@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.reading import decode_mask, mask_values, read_image
+from segrun.data.reading import MODES, decode_mask, mask_values, read_image
 from segrun.data.splits import by_fractions, from_list
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import ClassMap
@@ -25,6 +25,7 @@ class Folder(Dataset):
 
     Or `root/train|val|test/{images,masks}`: then that is the split. Otherwise `split` gives fractions
     (drawn by split.seed, which is not the training's seed) or three lists of names.
+    channels: the images are read as grey (1), RGB (3) or RGBA (4).
     masks: "index", "colour", "binary" (0/255) or "auto". Overlapping labels are not supported: one mask
     holds one class a pixel.
 
@@ -41,7 +42,11 @@ class Folder(Dataset):
         ignore_index: int,
         split: Mapping[str, Any],
         allow_unpaired: bool,
+        channels: int = 3,
     ) -> None:
+        if channels not in MODES:
+            raise RequestError(f"dataset.channels={channels}: choose 1 (grey), 3 (RGB) or 4 (RGBA).")
+        self.channels = channels
         self.root = existing(root)
         self.classes = read_classes(self.root, classes)
         self.ignore_index = ignore_index
@@ -59,7 +64,7 @@ class Folder(Dataset):
             raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
 
     def image(self, name: str) -> Tensor:
-        return read_image(self.pairs[name][0])
+        return read_image(self.pairs[name][0], self.channels)
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]

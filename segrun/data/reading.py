@@ -35,26 +35,38 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"{path}: cannot be read as an image ({reason}).") from error
 
 
-def read_image(path: Path) -> Tensor:
-    """(3, H, W) RGB: uint8, or float32 in [0, 1] for files of 16 bits a channel or of floats.
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
-    Grey is repeated, palettes are looked up, an alpha channel is dropped. Pillow reads 16-bit RGB as 8-bit.
+
+def read_image(path: Path, channels: int = 3) -> Tensor:
+    """(channels, H, W), 1 grey, 3 RGB or 4 RGBA: uint8, or float32 in [0, 1] for files of 16 bits or of floats.
+
+    Grey is repeated and colours are weighed to grey, palettes are looked up, alpha is dropped where it is not asked
+    for and full where there is none. Pillow reads 16-bit RGB as 8-bit.
     """
-    return image_tensor(open_image(path), str(path))
+    return image_tensor(open_image(path), str(path), channels)
 
 
-def image_tensor(image: Image.Image, name: str = "image") -> Tensor:
+def image_tensor(image: Image.Image, name: str = "image", channels: int = 3) -> Tensor:
     """As `read_image`, from a picture in memory."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
         values /= 1.0 if image.mode == "F" else 65535.0
         if not (values.min() >= 0 and values.max() <= 1):  # NaN too
             raise DataError(f"{name}: values reach outside {'0…1' if image.mode == 'F' else '0…65535'}.")
-        return torch.from_numpy(values).expand(3, *values.shape).contiguous()
+        grey = torch.from_numpy(values).expand(min(channels, 3), *values.shape)
+        return torch.cat((grey, torch.ones(channels - len(grey), *values.shape)))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    array = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+    array = np.asarray(image.convert(MODES[channels]))
+    return torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy())
+
+
+def for_the_eye(image: Tensor) -> NDArray[np.uint8]:
+    """(C, H, W) as in types.Sample → (H, W, 3) uint8: the first three channels, or the only one as grey."""
+    eight = image if image.dtype == torch.uint8 else (image * 255).round().byte()
+    shown = eight[:3] if len(eight) >= 3 else eight[:1].expand(3, -1, -1)
+    return shown.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def mask_values(path: Path) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ class Inference:
 
     @torch.inference_mode()
     def scores(self, images: Tensor, task: str = "mask") -> Tensor:
-        """(B, 3, H, W) as in types.Sample → (B, C, H, W) float32 logits on the device."""
+        """(B, C, H, W) as in types.Sample → (B, C, H, W) float32 logits on the device."""
         size = (images.shape[-2], images.shape[-1])
         fitted = self.sizing.image(images.to(self.device, non_blocking=True))
         return self.sizing.restore(self._tiled(fitted, task), size)

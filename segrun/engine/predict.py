@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from segrun.data.reading import image_tensor, read_image
+from segrun.data.reading import for_the_eye, image_tensor, read_image
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference, read_ahead, same_sized
 from segrun.errors import DataError, RequestError
@@ -23,20 +23,21 @@ from segrun.types import ClassMap
 class Predictor:
     """predictor(image) → (H, W) uint8 class indices of the image's own size.
 
-    image: a PIL picture (turned as its EXIF says), or an array (H, W) or (H, W, 3) of uint8, uint16 or floats
+    image: a PIL picture (turned as its EXIF says), or an array (H, W) or (H, W, channels) of uint8, uint16 or floats
     in [0, 1]. classes: their names and colours.
     """
 
     def __init__(self, inference: Inference, classes: ClassMap) -> None:
         self.inference, self.classes = inference, classes
         self.inference.model.eval()
+        self.channels = int(inference.model.mean.numel())  # type: ignore[operator,union-attr]
 
     def __call__(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.uint8]:
         return np.asarray(self.probabilities(image).argmax(0), dtype=np.uint8)
 
     def probabilities(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.float32]:
         """(C, H, W), summing to 1 over the classes. Raises RequestError for arrays of another form."""
-        scores = self.inference.scores(_tensor(image)[None])[0]
+        scores = self.inference.scores(_tensor(image, self.channels)[None])[0]
         return scores.softmax(0).cpu().numpy()  # type: ignore[no-any-return]
 
 
@@ -61,7 +62,7 @@ def predict_files(
 
     def read(job: Wanted) -> tuple[Wanted, Tensor | None, str]:
         try:
-            return job, read_image(job.source), ""
+            return job, read_image(job.source, predictor.channels), ""
         except DataError as error:
             return job, None, str(error)
 
@@ -90,13 +91,13 @@ def predict_files(
 
 
 def write(job: Wanted, image: Tensor, probability: Tensor, classes: ClassMap) -> None:
-    """image: (3, H, W); probability: (C, H, W). The mask is written last: where it stands, all is done."""
+    """image: (channels, H, W); probability: (C, H, W). The mask is written last: where it stands, all is done."""
     sure, label = probability.max(0)
     indices = label.byte().numpy()
     if job.overlay is not None:
-        photo = (image if image.dtype == torch.uint8 else (image * 255).byte()).permute(1, 2, 0).numpy()
         colour = np.array(classes.palette, dtype=np.uint8)[indices]
-        _save(Image.fromarray(((photo.astype(np.uint16) + colour) // 2).astype(np.uint8)), job.overlay, job.overwrite)
+        mixed = (for_the_eye(image).astype(np.uint16) + colour) // 2
+        _save(Image.fromarray(mixed.astype(np.uint8)), job.overlay, job.overwrite)
     if job.confidence is not None:
         _save(Image.fromarray((sure * 255).round().byte().numpy()), job.confidence, job.overwrite)
     mask = Image.fromarray(indices)
@@ -129,16 +130,16 @@ def _save(image: Image.Image, path: Path, overwrite: bool) -> None:
         image.save(part, format="PNG")
 
 
-def _tensor(image: Image.Image | NDArray[np.generic]) -> Tensor:
+def _tensor(image: Image.Image | NDArray[np.generic], channels: int) -> Tensor:
     if isinstance(image, Image.Image):
         from PIL import ImageOps
 
-        return image_tensor(ImageOps.exif_transpose(image))
+        return image_tensor(ImageOps.exif_transpose(image), channels=channels)
     array = np.asarray(image)
     if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise RequestError(f"an image array has the shape (H, W) or (H, W, 3), not {array.shape}.")
+        array = np.repeat(array[..., None], channels, axis=2)
+    if array.ndim != 3 or array.shape[2] != channels or not array.size:
+        raise RequestError(f"an image array has the shape (H, W) or (H, W, {channels}), not {array.shape}.")
     if array.dtype == np.uint16:
         array = array.astype(np.float32) / 65535
     if array.dtype != np.uint8:

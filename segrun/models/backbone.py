@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from segrun.errors import RequestError
 from segrun.models.loading import LoadReport
+from segrun.models.weights import Wheel
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Backbone(nn.Module):
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
     report: LoadReport = LoadReport("none")
+    # where the weights are that weights=imagenet asks for: URL (or file name), and the wheel that has them, too
+    published: tuple[str, Wheel | None] | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         raise NotImplementedError
@@ -57,6 +62,8 @@ def measured_levels(backbone: nn.Module, size: int = 64) -> tuple[Level, ...]:
     was = backbone.training
     backbone.eval()
     first = next(backbone.parameters())
+    if first.is_meta:  # its buffers may hold what was computed from real numbers
+        backbone.to("meta")
     channels = len(getattr(backbone, "mean", (0, 0, 0)))
     with torch.no_grad():
         maps = backbone(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
@@ -67,3 +74,16 @@ def measured_levels(backbone: nn.Module, size: int = 64) -> tuple[Level, ...]:
 def deepest(levels: Sequence[Level]) -> list[int]:
     """The places of the last level of each stride."""
     return [i for i, level in enumerate(levels) if i + 1 == len(levels) or levels[i + 1].stride != level.stride]
+
+
+class Weightless(TorchFunctionMode):
+    """Inside, tensors are made without storage: networks of any size are built at once, to be counted and measured.
+
+    As torch's meta device, but that small numbers which a constructor computes its widths from stay real.
+    """
+
+    MAKES = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = {**(kwargs or {}), "device": "meta"} if func in self.MAKES else kwargs or {}
+        return func(*args, **kwargs)

@@ -35,8 +35,20 @@ class LoadReport:
 
     def under(self, prefix: str) -> LoadReport:
         """The same for the module that holds the network under a name."""
-        return replace(
-            self, **{key: tuple(prefix + n for n in getattr(self, key)) for key in ("loaded", "adapted", "new")}
+        loaded, adapted, new = (
+            tuple(prefix + name for name in names) for names in (self.loaded, self.adapted, self.new)
+        )
+        return replace(self, loaded=loaded, adapted=adapted, new=new)
+
+    def and_(self, other: LoadReport, sizes: tuple[int, int]) -> LoadReport:
+        """Of two networks of these sizes, one of whose sources names both."""
+        return LoadReport(
+            self.source,
+            self.loaded + other.loaded,
+            self.adapted + other.adapted,
+            self.new + other.new,
+            self.unused + other.unused,
+            (self.share * sizes[0] + other.share * sizes[1]) / max(1, sum(sizes)),
         )
 
     def __str__(self) -> str:
@@ -83,7 +95,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_l
         source,
         tuple(loaded),
         tuple(adapted),
-        tuple(name for name in own if name not in loaded and name not in adapted),
+        tuple(n for n in own if n not in loaded and n not in adapted and not n.endswith("num_batches_tracked")),
         tuple(name for name in state if name not in used),
         share,
     )
@@ -150,7 +162,7 @@ def fold_channels(kernel: Tensor, channels: int) -> Tensor:
 
 
 def fold_statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations of the channels as `fold_channels` takes them: cycled, or averaged where they fall together."""
+    """Means or deviations a channel, in the way of `fold_channels`: cycled, or averaged where they fall together."""
     groups = [values[place::channels] for place in range(min(channels, len(values)))]
     return tuple(sum(group) / len(group) for group in (groups[i % len(groups)] for i in range(channels)))
 
@@ -158,12 +170,12 @@ def fold_statistics(values: Sequence[float], channels: int) -> tuple[float, ...]
 def resampled_square(positions: Tensor, shape: Sequence[int]) -> Tensor | None:
     """(1, tokens, C) position embeddings on a square grid → those of another square grid, class tokens kept; None where
     that is not what they are."""
-    for extra in (1, 0, 2, 5):
-        sides = [math.isqrt(max(0, tokens - extra)) for tokens in (positions.shape[1], shape[1])]
-        if all(s and s * s + extra == tokens for s, tokens in zip(sides, (positions.shape[1], shape[1]), strict=True)):
-            return (
-                resampled_positions(positions, (sides[1], sides[1]), extra) if positions.shape[2] == shape[2] else None
-            )
+    counts = (positions.shape[1], shape[1])
+    for extra in (1, 0, 2, 5):  # class token, distillation token, registers
+        sides = [math.isqrt(max(0, tokens - extra)) for tokens in counts]
+        squares = all(s and s * s + extra == tokens for s, tokens in zip(sides, counts, strict=True))
+        if squares and positions.shape[2] == shape[2]:
+            return resampled_positions(positions, (sides[1], sides[1]), extra)
     return None
 
 
@@ -173,7 +185,7 @@ def resampled_positions(positions: Tensor, grid: tuple[int, int], extra: int) ->
     side = math.isqrt(tokens.shape[1])
     if (side, side) == tuple(grid):
         return positions
-    square = tokens.transpose(1, 2).unflatten(2, (side, side))
+    square = tokens.transpose(1, 2).reshape(1, -1, side, side)
     resized = F.interpolate(square.float(), grid, mode="bicubic", align_corners=False, antialias=True)
     return torch.cat((positions[:, :extra], resized.to(tokens.dtype).flatten(2).transpose(1, 2)), 1)
 

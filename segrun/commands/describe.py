@@ -1,0 +1,78 @@
+"""`segrun describe`: a model's parts, maps, operations and memory, without making it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.errors import RequestError
+from segrun.models.backbone import Weightless
+from segrun.models.segmenter import Segmenter
+from segrun.report.console import console
+from segrun.report.models import cost_lines, part_table
+
+PAIR = 2  # images: batch norm after pooling cannot learn from one
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image. operations: multiply-adds, by part; activations: bytes kept for the backward pass in fp32;
+    maps: the shape of each level, and of the output."""
+
+    operations: Mapping[str, int]
+    activations: int
+    maps: list[tuple[int, ...]]
+
+
+def run(cfg: config.Config) -> None:
+    values = config.plain(cfg)
+    size = values["size"]
+    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
+        raise RequestError(f"size={size}: give [height,width] in pixels, such as size=[512,512].")
+    values["backbone"] = {**values["backbone"], "weights": "none"}
+    with Weightless():
+        model = assemble.segmenter(values, values["classes"], values["channels"])
+        found = cost(model.to("meta"), (PAIR, values["channels"], *size))
+    parts = model.parts()
+    out = console()
+    out.print(part_table(parts, found))
+    for line in cost_lines(parts, found, values["batch_size"], size):
+        out.print(line, highlight=False)
+
+
+def cost(model: Segmenter, shape: tuple[int, ...]) -> Cost:
+    """Count a forward pass of a pair of images. Raises RequestError for images that are too small for the model."""
+    held: dict[int, int] = {}
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage._cdata not in own:
+            held[storage._cdata] = storage.nbytes()
+        kept.append(value)  # a freed storage's place may be another's next
+        return value
+
+    kept: list[Tensor] = []
+    images = torch.zeros(shape, device=next(model.parameters()).device)
+    try:
+        with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda value: value):
+            output = model.train()(images)
+    except (RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"size={list(shape[2:])}: too small for this model ({str(error).splitlines()[0]})."
+        ) from error
+    counts = counter.get_flop_counts()
+    root = type(model).__name__
+    operations = {
+        part.name: sum(sum(counts.get(f"{root}.{path}", {}).values()) for path in part.modules) // (2 * PAIR)
+        for part in model.parts().values()
+    }
+    maps = [tuple(m.shape[1:]) for m in (*output.features, *output.tasks.values())]
+    return Cost(operations, sum(held.values()) // PAIR, maps)
