@@ -61,7 +61,7 @@ def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust:
         with contextlib.suppress(RequestError):  # only asked for: heads work at other strides, too
             backbone.dilate(stride)
     made = head(values, backbone.levels, classes, trust)
-    backbone.only(getattr(head, "reads", range(len(backbone.levels))))
+    backbone.only(getattr(made, "reads", range(len(backbone.levels))))
     return Segmenter(backbone, {"mask": made})
 
 

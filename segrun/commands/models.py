@@ -86,7 +86,8 @@ def heads() -> Iterator[HeadRow]:
 
 @functools.cache
 def described(head: str) -> dict[str, Any]:
-    return config.plain(config.compose("describe", [f"head={head}", "backbone.weights=none"]))
+    values: dict[str, Any] = config.plain(config.compose("describe", [f"head={head}", "backbone.weights=none"]))
+    return values
 
 
 def said(group: str, name: str) -> str:

@@ -61,8 +61,9 @@ class TorchvisionBackbone(Backbone):
         self._load(model, weights or "none", imagenet, coco, min_loaded, carried)
         self.mean, self.std = (fold_statistics(values, channels) for values in (self.mean, self.std))
         self.taken = list(range(len(self.stages)))
-        self.taken = deepest(measured_levels(self))
-        self.levels = measured_levels(self)
+        levels = measured_levels(self)
+        self.taken = deepest(levels)
+        self.levels = tuple(levels[place] for place in self.taken)
         if output_stride is not None:
             self.dilate(output_stride)
 

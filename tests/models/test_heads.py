@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torchvision import models
+from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from segrun import config
 from segrun.commands import assemble
@@ -15,6 +17,7 @@ from segrun.errors import RequestError
 from segrun.models.backbone import Level
 from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
 from segrun.models.heads.fcn import FCN
+from segrun.models.heads.lraspp import LRASPP
 from segrun.models.heads.unet import UNet
 from segrun.models.segmenter import Segmenter
 from segrun.types import Batch
@@ -134,3 +137,57 @@ def test_image_pooling_of_a_single_image_is_refused_with_the_cure() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two images a batch.*head=unet"):
         step(model, optimizer, [assemble.task(values)], [batch], settings, accelerator("cpu", "fp32"), stopping=False)
+
+
+def twins(ours: nn.Module, theirs: nn.Module) -> None:
+    """Give ours the other's weights, in the order they are made in."""
+    values = list(theirs.state_dict().values())
+    own = ours.state_dict()
+    assert [v.shape for v in own.values()] == [v.shape for v in values]
+    ours.load_state_dict(dict(zip(own, values, strict=True)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["fcn", "deeplabv3"])
+def test_on_resnet50_torchvisions_own_network_gives_the_same(head: str) -> None:
+    theirs = models.get_model(f"{head}_resnet50", weights=None, weights_backbone=None, num_classes=5).eval()
+    ours = segmenter(f"backbone=resnet50 head={head} backbone.output_stride=8", classes=5).eval()
+    ours.backbone.load_state_dict({f"body.{k}": v for k, v in theirs.backbone.state_dict().items()})
+    twins(ours.heads["mask"], theirs.classifier)
+    ours, theirs, images = ours.double(), theirs.double(), torch.rand(2, 3, 97, 131, dtype=torch.float64)
+    with torch.no_grad():
+        expected = theirs(ours.normalised(images))["out"]
+        torch.testing.assert_close(ours(images).tasks["mask"], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_lraspp_gives_what_torchvisions_does() -> None:
+    other = LRASPPHead(low_channels=6, high_channels=10, num_classes=5, inter_channels=8).eval()
+    head = LRASPP((Level(6, 8), Level(10, 16)), 5, channels=8).eval()
+    for mine, its in ((head.deep, other.cbr), (head.gate, other.scale), (head.low, other.low_classifier)):
+        twins(mine, its)
+    twins(head.output, other.high_classifier)
+    low, high = torch.rand(2, 6, 13, 17), torch.rand(2, 10, 7, 9)
+    torch.testing.assert_close(head([low, high]), other({"low": low, "high": high}))
+
+
+@pytest.mark.parametrize(("head", "theirs"), [("unet", "Unet"), ("deeplabv3plus", "DeepLabV3Plus")])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet18"])
+def test_smps_same_network_has_as_many_parameters(backbone: str, head: str, theirs: str) -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="extra bench")
+    other = getattr(smp, theirs)(backbone, encoder_weights=None, classes=7)
+    ours = segmenter(f"backbone={backbone} head={head}", classes=7)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in other.parameters())
+
+
+def test_heads_read_only_the_levels_they_say() -> None:
+    for head in ("linear", "fcn", "deeplabv3", "deeplabv3plus", "fpn", "pspnet", "upernet", "segformer", "lraspp"):
+        made = segmenter(f"backbone=mobilenet_v2 head={head}").heads["mask"].eval()
+        levels = segmenter(f"backbone=mobilenet_v2 head={head}").backbone.levels
+        features = [torch.rand(1, level.channels, 64 // level.stride, 64 // level.stride) for level in levels]
+        unread = [f if place in made.reads else torch.full_like(f, torch.nan) for place, f in enumerate(features)]
+        assert torch.equal(made(unread), made(features)), head
+
+
+def test_lraspp_without_a_map_at_stride_8_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"head=lraspp needs a feature map at stride 8; .*strides 4, 16"):
+        LRASPP((Level(4, 4), Level(8, 16)), 2, channels=8)

@@ -1,0 +1,178 @@
+"""Pretrained tensors into a network: every one accounted for, whatever the file calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+import segrun
+from segrun import config
+from segrun.errors import RequestError
+from segrun.models.backbone import Backbone
+from segrun.models.loading import (
+    fold_channels,
+    fold_statistics,
+    load_into,
+    resampled_positions,
+    resampled_square,
+)
+from tests.conftest import QUICK
+
+State = dict[str, Tensor]
+
+
+def backbone(weights: str, **changed: object) -> Backbone:
+    values = config.plain(config.compose("describe", ["backbone=resnet18"]))["backbone"]
+    made = config.build({**values, "weights": weights, **changed}, "backbone")
+    assert isinstance(made, Backbone)
+    return made
+
+
+@pytest.fixture(scope="module")
+def donor() -> State:
+    torch.manual_seed(1)
+    return models.resnet18(weights=None).state_dict()
+
+
+def moco(state: State) -> object:
+    """Query first, key encoder (another network) after it, as the published checkpoints."""
+    query = {f"module.encoder_q.{k}": v for k, v in state.items()}
+    return {"epoch": 200, "state_dict": {**query, **{f"module.encoder_k.{k}": v + 1 for k, v in state.items()}}}
+
+
+def dino(state: State) -> object:
+    student = {f"module.backbone.{k}": v + 1 for k, v in state.items()}
+    return {"student": student, "teacher": {f"backbone.{k}": v for k, v in state.items()}, "epoch": 9}
+
+
+def prefixed(prefix: str) -> Callable[[State], object]:
+    return lambda state: {prefix + k: v for k, v in state.items()}
+
+
+WRAPPERS: list[Callable[[State], object]] = [
+    moco, dino, prefixed("module."), prefixed("backbone."), prefixed("encoder."), prefixed("module.encoder."),
+    prefixed("_orig_mod."), lambda s: {"state_dict": s}, lambda s: {"model": {f"convnet.{k}": v for k, v in s.items()}},
+    lambda s: {"head.weight": torch.zeros(3), **s}, lambda s: {"model": s, "model_ema": s},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS)
+def test_the_usual_wrappers_are_understood(donor: State, wrapped: Callable[[State], object]) -> None:
+    torch.save(wrapped(donor), "w.pth")
+    made = backbone("w.pth")
+    for name, value in made.state_dict().items():
+        assert torch.equal(value, donor[name.removeprefix("body.")]), name
+    assert made.report.share == 1 and not made.report.new
+
+
+def test_safetensors_are_read(donor: State) -> None:
+    safetensors.torch.save_file({k: v.contiguous() for k, v in donor.items()}, "w.safetensors")
+    assert backbone("w.safetensors").report.share == 1
+
+
+def test_broken_safetensors_are_refused() -> None:
+    Path("w.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    with pytest.raises(RequestError, match=r"w\.safetensors: no weights file"):
+        backbone("w.safetensors")
+
+
+def test_a_url_is_fetched_once_under_a_name_of_its_own(
+    donor: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(donor, "published.pth")
+    asked: list[str] = []
+
+    def host(url: str, path: Path, sha256: str) -> None:
+        asked.append(url)
+        path.write_bytes(Path("published.pth").read_bytes())
+
+    monkeypatch.setattr("segrun.models.weights._from_host", host)
+    for url in ("https://one.example/model.pth", "https://two.example/model.pth", "https://one.example/model.pth"):
+        assert backbone(url).report.share == 1
+    assert asked == ["https://one.example/model.pth", "https://two.example/model.pth"]
+
+
+def test_weights_below_min_loaded_stop_the_run(donor: State) -> None:
+    torch.save({k: v for k, v in donor.items() if not k.startswith("layer4")}, "part.pth")
+    with pytest.raises(RequestError, match=r"part\.pth: fills only 25% .*min_loaded=0\.9"):
+        backbone("part.pth")
+    report = backbone("part.pth", min_loaded=0.2).report
+    assert report.new and all(name.startswith("body.layer4") for name in report.new)
+    assert "new: body.layer4" in report.names() and "unused: fc.weight" in report.names()
+
+
+def test_a_tensor_of_another_shape_is_new_not_cut(donor: State) -> None:
+    state = {**donor, "layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)}
+    report = load_into(models.resnet18(weights=None), state, "x", 0.9)
+    assert report.new == ("layer1.0.conv1.weight",)
+    assert "layer1.0.conv1.weight" in report.unused
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 12])
+def test_a_folded_kernel_answers_grey_images_as_the_colour_one_does(channels: int) -> None:
+    kernel = torch.randn(8, 3, 3, 3, dtype=torch.float64)
+    grey = torch.rand(1, 1, 9, 9, dtype=torch.float64)
+    folded = fold_channels(kernel, channels)
+    assert folded.shape == (8, channels, 3, 3)
+    answer = nn.functional.conv2d(grey.expand(1, channels, 9, 9), folded)
+    torch.testing.assert_close(answer, nn.functional.conv2d(grey.expand(1, 3, 9, 9), kernel))
+
+
+def test_one_channel_is_the_sum_over_the_colours_and_six_are_halves() -> None:
+    kernel = torch.randn(4, 3, 3, 3)
+    torch.testing.assert_close(fold_channels(kernel, 1), kernel.sum(1, keepdim=True))
+    torch.testing.assert_close(fold_channels(kernel, 6), torch.cat((kernel, kernel), 1) / 2)
+
+
+def test_statistics_go_the_way_of_their_channels() -> None:
+    assert fold_statistics((1.0, 2.0, 3.0), 1) == (2.0,)
+    assert fold_statistics((1.0, 2.0, 3.0), 2) == (2.0, 2.0)
+    assert fold_statistics((1.0, 2.0, 3.0), 5) == (1.0, 2.0, 3.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_backbone_for_other_images_keeps_its_pretrained_kernel(donor: State, channels: int) -> None:
+    torch.save(donor, "w.pth")
+    made = backbone("w.pth", in_channels=channels)
+    assert made.report.adapted == ("body.conv1.weight",) and not made.report.new
+    torch.testing.assert_close(made.state_dict()["body.conv1.weight"], fold_channels(donor["conv1.weight"], channels))
+    assert len(made.mean) == len(made.std) == channels
+    assert made(torch.rand(1, channels, 64, 64))[-1].shape[1] == 512
+
+
+def test_no_channels_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"backbone\.in_channels=0: at least 1"):
+        backbone("none", in_channels=0)
+
+
+def test_positions_are_resampled_as_an_image_and_class_tokens_kept() -> None:
+    row = torch.linspace(0, 1, 14).repeat(14, 1)
+    positions = torch.cat((torch.full((1, 1, 1), 9.0), row.reshape(1, 196, 1)), 1)
+    assert resampled_positions(positions, (14, 14), 1) is positions
+    found = resampled_positions(positions, (7, 28), 1)
+    assert found.shape == (1, 1 + 7 * 28, 1) and found[0, 0, 0] == 9
+    grid = found[0, 1:, 0].reshape(7, 28)
+    torch.testing.assert_close(grid[0], grid[6])
+    assert (grid[0].diff() > 0).all()
+    assert resampled_square(positions, (1, 50, 1)) is not None
+    assert resampled_square(positions, (1, 51, 1)) is None  # no square grid
+    assert resampled_square(positions, (1, 50, 2)) is None
+
+
+def test_a_backbone_starts_from_a_segrun_run_with_its_normalisation(pretrained: Path) -> None:
+    words = [*QUICK, "trainer.epochs=1", f"backbone.weights={pretrained}"]
+    folder = segrun.train([*words, "head=unet_light", "head.channels=[8,8,8,8]"]).folder
+    values = config.plain(config.compose("describe", ["backbone=mobilenet_v2"]))["backbone"]
+    for place in (folder, folder / "best.ckpt"):
+        made = config.build({**values, "weights": str(place)}, "backbone")
+        kept = torch.load(folder / "best.ckpt", weights_only=True)["weights"]
+        assert made.report.share == 1
+        for name, value in made.state_dict().items():
+            assert torch.equal(value, kept[f"backbone.{name}"])
+        assert made.mean == pytest.approx(kept["mean"].flatten().tolist())
