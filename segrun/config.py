@@ -194,6 +194,11 @@ def _missing(error: OmegaConfBaseException) -> str:
     return f"{key} has no value: give {key}=…" if "issing" in str(error) else str(error).splitlines()[0]
 
 
+def options(group: str) -> list[str]:
+    """The shipped options of a group that can be built as they stand (timm's backbone wants a name)."""
+    return [p.stem for p in sorted((conf_dir() / group).glob("*.yaml")) if "???" not in p.read_text(encoding="utf-8")]
+
+
 @functools.cache
 def all_keys(name: str) -> tuple[str, ...]:
     """Every key of the default config of a command, for `did you mean`."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # The one value that means "no label here", whatever value the files use. Masks are uint8 inside segrun.
@@ -62,3 +65,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def for_the_eye(image: Tensor) -> NDArray[np.uint8]:
+    """(C, H, W) as in Sample → (H, W, 3) uint8: the first three channels, or the only one as grey."""
+    eight = image if image.dtype == torch.uint8 else (image * 255).round().byte()
+    shown = eight[:3] if len(eight) >= 3 else eight[:1].expand(3, -1, -1)
+    return shown.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]

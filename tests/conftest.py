@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before its client reads it
 torch.set_num_threads(1)  # two workers, two cores
 
 # a run of seconds: small pictures, the smallest of everything

@@ -25,7 +25,8 @@ FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CON
 PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith("hydra/")]
 # what only the user can know
-MISSING = {"dataset.root": "data", "checkpoint": "best.ckpt", "input": "in", "output": "out", "sizing.size": [32, 32]}
+MISSING = {"dataset.root": "data", "checkpoint": "best.ckpt", "input": "in", "output": "out", "sizing.size": [32, 32],
+           "backbone.name": "resnet10t"}  # fmt: skip
 
 
 def options(group: str) -> list[str]:

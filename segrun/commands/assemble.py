@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,8 +19,9 @@ from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
-from segrun.errors import RequestError
+from segrun.errors import RequestError, listed
 from segrun.models.backbone import Level
+from segrun.models.heads.blocks import LacksLevel
 from segrun.models.segmenter import Segmenter
 from segrun.models.warm_start import start_from
 from segrun.tasks.losses import Loss
@@ -60,7 +62,11 @@ def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust:
     if stride is not None and wanted.get("output_stride") is None:
         with contextlib.suppress(RequestError):  # only asked for: heads work at other strides, too
             backbone.dilate(stride)
-    made = head(values, backbone.levels, classes, trust)
+    try:
+        made = head(values, backbone.levels, classes, trust)
+    except LacksLevel as error:
+        fit = (name for name, why in fitting(backbone.levels).items() if why is None)
+        raise RequestError(f"{error} Heads that fit it: {listed(fit, 20)}.") from error
     backbone.only(getattr(made, "reads", range(len(backbone.levels))))
     return Segmenter(backbone, {"mask": made})
 
@@ -69,6 +75,26 @@ def head(values: Mapping[str, Any], levels: Sequence[Level], outputs: int, trust
     asked = {key: value for key, value in values["head"].items() if key != "output_stride"}
     made: nn.Module = config.build(asked, "head", trust=trust, levels=levels, outputs=outputs)
     return made
+
+
+def fitting(levels: Sequence[Level]) -> dict[str, str | None]:
+    """Every shipped head → None, or why it does not fit these levels."""
+    found: dict[str, str | None] = {}
+    for name in config.options("head"):
+        try:
+            with torch.device("meta"):
+                head(described(name), levels, 2)
+        except LacksLevel as error:
+            found[name] = str(error)
+        else:
+            found[name] = None
+    return found
+
+
+@functools.cache
+def described(head: str) -> dict[str, Any]:
+    values: dict[str, Any] = config.plain(config.compose("describe", [f"head={head}", "backbone.weights=none"]))
+    return values
 
 
 def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None) -> Segmenter:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -16,19 +13,9 @@ from segrun.errors import RequestError
 from segrun.models.backbone import Weightless
 from segrun.models.segmenter import Segmenter
 from segrun.report.console import console
-from segrun.report.models import cost_lines, part_table
+from segrun.report.models import Cost, cost_lines, part_table
 
 PAIR = 2  # images: batch norm after pooling cannot learn from one
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one image. operations: multiply-adds, by part; activations: bytes kept for the backward pass in fp32;
-    maps: the shape of each level, and of the output."""
-
-    operations: Mapping[str, int]
-    activations: int
-    maps: list[tuple[int, ...]]
 
 
 def run(cfg: config.Config) -> None:

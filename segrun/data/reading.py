@@ -62,13 +62,6 @@ def image_tensor(image: Image.Image, name: str = "image", channels: int = 3) -> 
     return torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy())
 
 
-def for_the_eye(image: Tensor) -> NDArray[np.uint8]:
-    """(C, H, W) as in types.Sample → (H, W, 3) uint8: the first three channels, or the only one as grey."""
-    eight = image if image.dtype == torch.uint8 else (image * 255).round().byte()
-    shown = eight[:3] if len(eight) >= 3 else eight[:1].expand(3, -1, -1)
-    return shown.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]
-
-
 def mask_values(path: Path) -> NDArray[np.int64]:
     """The raw values of a mask file: (H, W) indices, or (H, W, 3) colours where its channels differ."""
     image = open_image(path)

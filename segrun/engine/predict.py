@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from segrun.data.reading import for_the_eye, image_tensor, read_image
+from segrun.data.reading import image_tensor, read_image
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference, read_ahead, same_sized
 from segrun.errors import DataError, RequestError
-from segrun.types import ClassMap
+from segrun.types import ClassMap, for_the_eye
 
 
 class Predictor:

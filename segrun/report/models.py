@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from segrun.commands.describe import Cost
-    from segrun.commands.models import BackboneRow, HeadRow
-    from segrun.models.parts import Parts
+from segrun.models.backbone import Level
+from segrun.models.parts import Parts
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """said: the first line of its YAML; weights: where they would come from here and now; unfit: heads it lacks maps
+    for, with the reason."""
+
+    name: str
+    said: str
+    parameters: int
+    levels: tuple[Level, ...]
+    weights: str
+    unfit: dict[str, str]
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """parameters: on mobilenet_v2, for two classes."""
+
+    name: str
+    said: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image. operations: multiply-adds, by part; activations: bytes kept for the backward pass in fp32;
+    maps: the shape of each level, and of the output."""
+
+    operations: Mapping[str, int]
+    activations: int
+    maps: list[tuple[int, ...]]
 
 
 def backbone_table(rows: Sequence[BackboneRow], here: bool) -> Table:
     """here: also where the weights are on this machine."""
-    table = Table("backbone", "what", title="backbones", title_justify="left")
+    table = Table(title="backbones", title_justify="left")
+    table.add_column("backbone", no_wrap=True)
+    table.add_column("what")
     table.add_column("parameters", justify="right")
     table.add_column("strides")
     table.add_column("channels")
@@ -32,7 +64,9 @@ def backbone_table(rows: Sequence[BackboneRow], here: bool) -> Table:
 
 
 def head_table(rows: Sequence[HeadRow]) -> Table:
-    table = Table("head", "what", title="heads", title_justify="left")
+    table = Table(title="heads", title_justify="left")
+    table.add_column("head", no_wrap=True)
+    table.add_column("what")
     table.add_column("parameters on mobilenet_v2", justify="right")
     for row in rows:
         table.add_row(row.name, row.said, millions(row.parameters))

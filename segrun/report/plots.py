@@ -14,11 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.reading import for_the_eye
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference
 from segrun.metrics import Scores
-from segrun.types import VOID, ClassMap
+from segrun.types import VOID, ClassMap, for_the_eye
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,6 @@ from torchvision import models
 from segrun import config
 from segrun.commands import assemble
 from segrun.commands.models import backbone as measured
-from segrun.commands.models import shipped
 from segrun.errors import RequestError
 from segrun.models.backbone import Backbone
 from segrun.models.segmenter import Segmenter
@@ -144,7 +143,9 @@ def expected(whole: nn.Module, images: Tensor, name: str) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in shipped("backbone") if not name.startswith("efficientnet_lite")])
+@pytest.mark.parametrize(
+    "name", [name for name in config.options("backbone") if not name.startswith("efficientnet_lite")]
+)
 def test_every_listed_backbone_builds_and_fits_every_head(name: str) -> None:
     row = measured(name)
     assert row.parameters > 1e5 and row.unfit == {}

@@ -14,7 +14,7 @@ from segrun.engine.device import accelerator
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step
 from segrun.errors import RequestError
-from segrun.models.backbone import Level
+from segrun.models.backbone import Backbone, Level, measured_levels
 from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
 from segrun.models.heads.fcn import FCN
 from segrun.models.heads.lraspp import LRASPP
@@ -191,3 +191,25 @@ def test_heads_read_only_the_levels_they_say() -> None:
 def test_lraspp_without_a_map_at_stride_8_is_refused() -> None:
     with pytest.raises(RequestError, match=r"head=lraspp needs a feature map at stride 8; .*strides 4, 16"):
         LRASPP((Level(4, 4), Level(8, 16)), 2, channels=8)
+
+
+def test_a_backbone_without_the_level_is_told_the_heads_that_fit() -> None:
+    """A backbone of one's own that begins at stride 8."""
+    with pytest.raises(
+        RequestError,
+        match=r"head=deeplabv3plus needs .* stride 4; .*strides 8\. Heads that fit it: deeplabv3, fcn",
+    ):
+        segmenter("backbone._target_=tests.models.test_heads.Coarse head=deeplabv3plus")
+
+
+class Coarse(Backbone):
+    """One map at stride 8."""
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 5, 8, stride=8)
+        self.stages = {"body": ["body"]}
+        self.levels = measured_levels(self)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [self.body(images)]

@@ -51,16 +51,20 @@ def initialise(head: nn.Module, output: nn.Conv2d) -> None:
     nn.init.normal_(output.weight, std=0.01)
 
 
+class LacksLevel(RequestError):
+    """The backbone gives no map that the head needs."""
+
+
 def level_at(levels: Sequence[Level], stride: int, head: str) -> int:
     """The place of the deepest level of a stride.
 
     Raises:
-        RequestError: the backbone has none; its strides are named.
+        LacksLevel: the backbone has none; its strides are named.
     """
     places = [place for place, level in enumerate(levels) if level.stride == stride]
     if not places:
         there = ", ".join(str(level.stride) for level in levels)
-        raise RequestError(f"head={head} needs a feature map at stride {stride}; this backbone has strides {there}.")
+        raise LacksLevel(f"head={head} needs a feature map at stride {stride}; this backbone has strides {there}.")
     return places[-1]
 
 
