@@ -36,7 +36,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {', '.join(known)}." if known else "It has none yet."
+    return f"Known: {listed(known, 24)}." if known else "It has none yet."
 
 
 def listed(items: Iterable[object], most: int = 5) -> str:

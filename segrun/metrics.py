@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from segrun.types import VOID
 
@@ -18,6 +17,9 @@ def confusion(prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
 
     prediction, truth: (H, W) class indices at the mask's own size.
     """
+    # here, since it imports as long as torch itself: `segrun plan` and the like need no scores
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     matrix: Tensor = multiclass_confusion_matrix(
         prediction.long(), truth.long(), classes, ignore_index=VOID, validate_args=False
     )

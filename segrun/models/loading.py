@@ -71,8 +71,10 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_l
     The first convolution's kernel is folded to the module's channels, position embeddings are resampled to its grid.
 
     Raises:
-        RequestError: less than `min_loaded` of the module's values came from the file.
+        RequestError: less than `min_loaded` of the module's values came from the file, or that is no share.
     """
+    if not 0 <= min_loaded <= 1:
+        raise RequestError(f"backbone.min_loaded={min_loaded}: a share between 0 and 1.")
     own = module.state_dict()
     kernel = input_kernel(module)
     files = file_names(state, own)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segrun.errors import RequestError
 from segrun.models.backbone import Backbone
 from segrun.models.loading import LoadReport
 from segrun.models.parts import Parts, parts_of
@@ -37,10 +38,23 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor, features: list[Tensor] | None = None) -> Output:
-        """`features` takes the place of the backbone's own, where they have been computed before."""
-        if features is None:
-            features = self.backbone(self.normalised(images))
+        """`features` takes the place of the backbone's own, where they have been computed before.
+
+        Raises:
+            RequestError: the images are too small for the backbone.
+        """
         size = images.shape[-2:]
+        if features is None:
+            try:
+                features = self.backbone(self.normalised(images))
+            except RuntimeError as error:
+                stride = self.backbone.levels[-1].stride
+                if min(size) >= stride:
+                    raise
+                raise RequestError(
+                    f"images of {size[1]}×{size[0]} pixels are too small for this backbone, whose deepest map has "
+                    f"stride {stride}: enlarge them, such as sizing=resize sizing.size=[{2 * stride},{2 * stride}]."
+                ) from error
         tasks = {
             name: F.interpolate(scores, size, mode="bilinear", align_corners=False)
             if (scores := head(features)).shape[-2:] != size

@@ -52,7 +52,7 @@ def start_from(
             heads, loaded=tuple(n for n in heads.loaded if n not in new), adapted=(*heads.adapted, *changed)
         )
         names = [classes[here] for here, _ in matched]
-        source += f", classes by name: {listed(names) if names else 'none'}"
+        source += f", classes by name: {listed(names)}" if names else ", no class of the same name"
     for key in ("mean", "std"):
         buffer = getattr(model, key)
         buffer.copy_(torch.tensor(fold_statistics(weights[key].flatten().tolist(), buffer.numel())).view(buffer.shape))

@@ -158,3 +158,16 @@ def test_a_vit_ends_where_the_head_wants_it_and_drops_what_no_head_reads() -> No
     assert [name for name in model.parts() if "pyramid" in name] == ["pyramid"]
     with pytest.raises(RequestError, match=r"output_stride=2: the pyramid's strides are 4, 8, 16, 32"):
         model.backbone.dilate(2)
+
+
+def test_an_image_too_small_for_the_backbone_is_told_with_the_cure() -> None:
+    model = segmenter("backbone=squeezenet1_1", "head=unet")
+    with pytest.raises(
+        RequestError, match=r"images of 9×8 pixels are too small .* stride 16: .*sizing\.size=\[32,32\]"
+    ):
+        model(torch.rand(2, 3, 8, 9))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_an_image_smaller_than_the_stride_is_no_matter_where_it_can_be_read(name: str) -> None:
+    assert segmenter(f"backbone={name}", "head=unet")(torch.rand(2, 3, 5, 7)).tasks["mask"].shape == (2, 3, 5, 7)

@@ -107,6 +107,12 @@ def test_weights_below_min_loaded_stop_the_run(donor: State) -> None:
     assert "new: body.layer4" in report.names() and "unused: fc.weight" in report.names()
 
 
+def test_a_share_that_is_none_is_refused(donor: State) -> None:
+    torch.save(donor, "w.pth")
+    with pytest.raises(RequestError, match=r"min_loaded=2: a share between 0 and 1"):
+        backbone("w.pth", min_loaded=2)
+
+
 def test_a_tensor_of_another_shape_is_new_not_cut(donor: State) -> None:
     state = {**donor, "layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)}
     report = load_into(models.resnet18(weights=None), state, "x", 0.9)
