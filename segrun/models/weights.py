@@ -174,6 +174,15 @@ def hugging_face() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = was
 
 
+def hugging_face_source(repository: str) -> str:
+    """Where its client will find a model, in words."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = (try_to_load_from_cache(repository, name) for name in ("model.safetensors", "pytorch_model.bin"))
+    place = "Hugging Face cache" if any(isinstance(path, str) for path in cached) else "publisher"
+    return f"{place} ({repository})"
+
+
 def _reachable(url: str) -> bool:
     if getproxies():
         return True  # the proxy reaches what we do not

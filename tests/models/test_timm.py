@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -117,6 +118,24 @@ def test_images_of_other_channels_fold_the_pretrained_kernel() -> None:
     assert model.mean.numel() == 1
 
 
+def test_the_hugging_face_cache_is_asked_before_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache as its client lays it out: blobs, a snapshot, and a reference."""
+    network = timm.create_model("resnet10t")
+    root = tmp_path / "hf" / "models--timm--resnet10t.c3_in1k"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text("abc")
+    snapshot = root / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    safetensors.torch.save_file(
+        {k: v.contiguous() for k, v in network.state_dict().items()}, snapshot / "model.safetensors"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    model = segmenter("resnet10t", "backbone.weights=pretrained")
+    assert model.report.share == 1
+    assert model.report.source == "Hugging Face cache (timm/resnet10t.c3_in1k)"
+    assert torch.equal(model.state_dict()["backbone.net.conv1.0.weight"], network.state_dict()["conv1.0.weight"])
+
+
 def test_pretrained_weights_without_a_network_end_at_once_with_the_cures() -> None:
     with pytest.raises(RequestError, match=r"weights of timm's resnet10t cannot be had .*\n.*backbone\.weights=<path>"):
         segmenter("resnet10t", "backbone.weights=pretrained")
@@ -146,7 +165,7 @@ def test_a_vit_trains_freezes_and_predicts_through_the_front_door() -> None:
     network = timm.create_model("vit_tiny_patch16_224")
     torch.save(network.state_dict(), "vit.pth")
     words += ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.weights=vit.pth", "head=linear"]
-    found = segrun.train([*words, "strategy=feature_extraction", "trainer.epochs=1"])
+    found = segrun.train([*words, "strategy=feature_extraction", "trainer.epochs=1", "trainer.ema=0.9"])
     kept = torch.load(found.checkpoint, weights_only=True)["weights"]
     for name, value in network.state_dict().items():
         if not name.startswith("head."):
