@@ -20,6 +20,10 @@ class RequestError(SegrunError):
     status = 2
 
 
+class Missing(RequestError):
+    """A library of one of the extras is not installed."""
+
+
 class DataError(RequestError):
     """The data is not what the request says it is: a file, its value and its place are named."""
 
@@ -50,11 +54,11 @@ def needed(module: str, extra: str) -> Any:
     """A module that one of segrun's extras brings.
 
     Raises:
-        RequestError: it is not installed; the line that installs it is named.
+        Missing: it is not installed; the line that installs it is named.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        raise RequestError(f"{module} is not installed: pip install 'segrun[{extra}]'") from error
+        raise Missing(f"{module} is not installed: pip install 'segrun[{extra}]'") from error

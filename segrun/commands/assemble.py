@@ -119,6 +119,7 @@ def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None)
         data.classes.names,
         origin.classes.names,
         axes,
+        origin.config["head"].get("_target_") == values["head"].get("_target_"),
     )
     return model
 

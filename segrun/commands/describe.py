@@ -23,6 +23,9 @@ def run(cfg: config.Config) -> None:
     size = values["size"]
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
         raise RequestError(f"size={size}: give [height,width] in pixels, such as size=[512,512].")
+    for key in ("channels", "classes", "batch_size"):
+        if not isinstance(values[key], int) or values[key] < 1:
+            raise RequestError(f"{key}={values[key]}: a whole number from 1 on.")
     values["backbone"] = {**values["backbone"], "weights": "none"}
     with Weightless():
         model = assemble.segmenter(values, values["classes"], values["channels"])

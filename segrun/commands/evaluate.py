@@ -81,9 +81,14 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
         data = assemble.dataset(saved.config, values["trust"])
         data.use(saved.splits)
         return data
-    data = assemble.dataset(values)
-    placed = ("root", "classes", "masks", "ignore_index", "allow_unpaired")
+    channels = saved.weights["mean"].numel()
     keys = [word.partition("=")[0].lstrip("+") for word in values["asked"]]
+    if "channels" in values["dataset"] and "dataset.channels" not in keys:
+        values = {**values, "dataset": {**values["dataset"], "channels": channels}}
+    data = assemble.dataset(values)
+    if data.channels != channels:
+        raise RequestError(f"the checkpoint is for images of {channels} channels, the data set's have {data.channels}.")
+    placed = ("root", "classes", "masks", "ignore_index", "allow_unpaired", "channels")
     moved = all(key.removeprefix("dataset.") in placed for key in keys if key.startswith("dataset."))
     if moved and {name for names in saved.splits.values() for name in names} <= {
         n for names in data.splits.values() for n in names

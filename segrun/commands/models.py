@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterator
 
 from segrun import config
 from segrun.commands import assemble
-from segrun.errors import RequestError, closest
+from segrun.errors import Missing, RequestError, closest, listed
 from segrun.models.backbone import Backbone, Weightless
 from segrun.models.weights import whereabouts
 from segrun.report.console import console, counting
@@ -22,14 +23,20 @@ def run(cfg: config.Config) -> None:
     if not names:
         raise RequestError(f"name={cfg.name}: no such backbone. {closest(cfg.name, config.options('backbone'))}")
     with counting("measuring", len(names)) as tick:
-        rows = [(tick(1), backbone(name))[1] for name in names]
+        rows = []
+        for name in names:
+            with contextlib.suppress(Missing):  # told below
+                rows.append(backbone(name))
+            tick(1)
     if cfg.format == "markdown":
         print("\n\n".join(markdown(table) for table in (backbone_table(rows, here=False), head_table(list(heads())))))
         return
     out = console()
     out.print(backbone_table(rows, here=True))
     out.print(head_table(list(heads())))
-    out.print("and any of timm's networks: backbone=timm backbone.name=<name> (extra: timm)", highlight=False)
+    if absent := sorted(set(names) - {row.name for row in rows}):
+        out.print(f"not shown, since their library is not installed: {listed(absent)}", highlight=False)
+    out.print("and any of timm's networks (extra timm): backbone=timm backbone.name=<name>", highlight=False)
 
 
 def backbone(name: str) -> BackboneRow:

@@ -20,7 +20,8 @@ class Augment:
     scale: smallest and largest area of the window, as a share of the full window; (1, 1) takes all of it.
     stretch: most change of the window's aspect ratio, 1 for none. hflip, vflip: probabilities.
     rotate90: whether quarter turns are drawn (square windows only change nothing but direction).
-    colour: strength of brightness, contrast and saturation changes; blur: probability of a Gaussian blur.
+    colour: strength of brightness, contrast and saturation changes (of grey, RGB and RGBA images);
+    blur: probability of a Gaussian blur.
 
     Raises:
         RequestError: a probability or scale outside its range.
@@ -66,7 +67,7 @@ class Augment:
             image, mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
         if self.steps is not None:
             image, mask = self.steps(image, mask)
-        if self.colour is not None:  # alpha and the like are no colours
+        if self.colour is not None and len(image) in (1, 3, 4):  # alpha is no colour, and many bands are none
             image = torch.cat((self.colour(image[:3]), image[3:]))
         return Sample(sample.name, image.as_subclass(Tensor), mask.as_subclass(Tensor)[0])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from segrun.errors import DataError, listed
+from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID, ClassMap
 
 
@@ -44,6 +44,8 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
     Grey is repeated and colours are weighed to grey, palettes are looked up, alpha is dropped where it is not asked
     for and full where there is none. Pillow reads 16-bit RGB as 8-bit.
     """
+    if channels not in MODES:
+        raise RequestError(f"{path}: image files are read as {listed(MODES)} channels, the model takes {channels}.")
     return image_tensor(open_image(path), str(path), channels)
 
 

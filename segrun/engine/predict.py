@@ -138,6 +138,8 @@ def _tensor(image: Image.Image | NDArray[np.generic], channels: int) -> Tensor:
     array = np.asarray(image)
     if array.ndim == 2:
         array = np.repeat(array[..., None], channels, axis=2)
+        if channels == 4:
+            array[..., 3] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
     if array.ndim != 3 or array.shape[2] != channels or not array.size:
         raise RequestError(f"an image array has the shape (H, W) or (H, W, {channels}), not {array.shape}.")
     if array.dtype == np.uint16:

@@ -65,22 +65,26 @@ class LoadReport:
         return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
 
-def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float) -> LoadReport:
+def load_into(
+    module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float, sees_images: bool = True
+) -> LoadReport:
     """Copy what fits by name and shape, whatever wrapper the names stand in (`module.`, `encoder.`, …).
 
-    The first convolution's kernel is folded to the module's channels, position embeddings are resampled to its grid.
+    Position embeddings are resampled to the module's grid and, where it `sees_images`, its first convolution's kernel
+    is folded to its channels.
 
     Raises:
-        RequestError: less than `min_loaded` of the module's values came from the file, or that is no share.
+        RequestError: less than `min_loaded` of the module's values came from the file, the file has as much more
+            for the same parts, the first kernel does not fit, or `min_loaded` is no share.
     """
     if not 0 <= min_loaded <= 1:
         raise RequestError(f"backbone.min_loaded={min_loaded}: a share between 0 and 1.")
     own = module.state_dict()
-    kernel = input_kernel(module)
-    files = file_names(state, own)
+    kernel = input_kernel(module) if sees_images else None
+    match = matched(state, own)
     loaded, adapted = {}, {}
     for name, value in own.items():
-        found = state.get(files.get(name, ""))
+        found = state.get(match.files.get(name, ""))
         if found is None:
             continue
         if found.shape == value.shape:
@@ -89,10 +93,10 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_l
             adapted[name] = fold_channels(found, value.shape[1])
         elif "pos" in name and found.ndim == 3 and (positions := resampled_square(found, value.shape)) is not None:
             adapted[name] = positions
-    module.load_state_dict({**loaded, **adapted}, strict=False)
     sizes = {name: value.numel() for name, value in module.named_parameters()}
-    share = sum(size for name, size in sizes.items() if name in loaded or name in adapted) / max(1, sum(sizes.values()))
-    used = {files[name] for name in (*loaded, *adapted)}
+    filled = sum(size for name, size in sizes.items() if name in loaded or name in adapted)
+    share = filled / max(1, sum(sizes.values()))
+    used = {match.files[name] for name in (*loaded, *adapted)}
     report = LoadReport(
         source,
         tuple(loaded),
@@ -106,27 +110,55 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str, min_l
             f"{source}: fills only {share:.0%} of the backbone's values (backbone.min_loaded={min_loaded}); "
             f"missing or of another shape: {listed(report.new, 3)}. Is it the same architecture?"
         )
+    more = [name for name in report.unused if match.inside(name)]
+    if min_loaded and sum(state[name].numel() for name in more) > (1 - min_loaded) * max(1, filled):
+        raise RequestError(
+            f"{source}: has {len(more)} tensors more for parts of this backbone ({listed(more, 3)}): it is another, "
+            "larger architecture. Choose that one as backbone, or set backbone.min_loaded=0."
+        )
+    if kernel is not None and match.files.get(kernel) in state and kernel in report.new and min_loaded:
+        shapes = [list(each.shape) for each in (state[match.files[kernel]], own[kernel])]
+        raise RequestError(
+            f"{source}: its first kernel is {shapes[0]}, the backbone's {shapes[1]}: another architecture."
+        )
+    module.load_state_dict({**loaded, **adapted}, strict=False)
     return report
 
 
-def file_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, str]:
-    """The network's names → the file's. Both may stand under a root of their own (`teacher.module.backbone.` there,
-    `features.` here); the pair of roots that agrees on most values is taken. Of equals the first in the file, but
-    the teacher or the moving average before what it was averaged from."""
+@dataclass(frozen=True)
+class Match:
+    """files: the network's names → the file's, under `prefix`; children: the network's first words there."""
+
+    files: Mapping[str, str]
+    prefix: str
+    children: frozenset[str]
+
+    def inside(self, name: str) -> bool:
+        """Whether a name of the file's belongs to a part that the network has."""
+        return name.startswith(self.prefix) and name.removeprefix(self.prefix).partition(".")[0] in self.children
+
+
+def matched(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Match:
+    """Both may stand under a root of their own (`teacher.module.backbone.` there, `features.` here); the pair of roots
+    that agrees on most values is taken, those of the same shape first. Of equals the first in the file, but the
+    teacher or the moving average before what it was averaged from."""
     roots = {name.partition(".")[0] + "." for name in own}
-    best: tuple[tuple[int, bool], dict[str, str]] = ((0, False), {})
+    best: tuple[tuple[int, int, bool], Match] = ((0, 0, False), Match({}, "", frozenset()))
     for root in ("", *(roots if len(roots) == 1 else ())):
         wanted = {name.removeprefix(root): name for name in own}
-        agreed: Counter[str] = Counter()
+        exact: Counter[str] = Counter()
+        near: Counter[str] = Counter()
         for key, value in state.items():
             for start in [0, *(i + 1 for i, letter in enumerate(key) if letter == ".")]:
                 name = wanted.get(key[start:])
                 if name is not None and own[name].ndim == value.ndim:
-                    agreed[key[:start]] += min(own[name].numel(), value.numel()) or 1
-        for prefix, values in agreed.items():
-            rank = (values, any(word in prefix for word in ("teacher", "ema", "average")))
+                    exact[key[:start]] += value.numel() if own[name].shape == value.shape else 0
+                    near[key[:start]] += min(own[name].numel(), value.numel()) or 1
+        for prefix in near:
+            rank = (exact[prefix], near[prefix], any(word in prefix for word in ("teacher", "ema", "average")))
             if rank > best[0]:
-                best = (rank, {name: prefix + short for short, name in wanted.items()})
+                files = {name: prefix + short for short, name in wanted.items()}
+                best = (rank, Match(files, prefix, frozenset(short.partition(".")[0] for short in wanted)))
     return best[1]
 
 
@@ -149,7 +181,7 @@ def with_channels(module: nn.Module, channels: int) -> None:
 
 
 def fold_channels(kernel: Tensor, channels: int) -> Tensor:
-    """(O, C, h, w) → (O, channels, h, w) with the same answer to grey images, on which all channels are equal.
+    """(O, C, h, w) → (O, channels, h, w) with the same answer where all (normalised) channels are equal.
 
     Fewer channels: those that fall together, in turns, are summed (RGB to one: summed over the colours). More: the
     given ones are taken in turns and each is shared out among its copies.

@@ -32,10 +32,10 @@ class Pyramid(nn.Module):
         """Leave out the levels that are coarser.
 
         Raises:
-            RequestError: none is left.
+            RequestError: there is no such level.
         """
         kept = sum(level.stride <= stride for level in self.levels)
-        if not kept:
+        if stride not in STRIDES:
             raise RequestError(f"backbone.output_stride={stride}: the pyramid's strides are {listed(STRIDES)}.")
         self.levels, self.ups = self.levels[:kept], self.ups[:kept]
 

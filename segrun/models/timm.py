@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from segrun.errors import RequestError, closest, needed
@@ -58,7 +59,7 @@ class TimmBackbone(Backbone):
             self.report = load_into(self.net, state, source, min_loaded).under("net.")
         self.mean, self.std = (fold_statistics(values, channels) for values in (mean, std))
         self.stages = self._stages()
-        self.patch = reductions[0] if hasattr(self.net, "patch_embed") else 1
+        self.patch = reductions[0] if self.plain or hasattr(self.net, "patch_embed") else 1
         if self.plain:
             self.pyramid = Pyramid(self.net.feature_info[-1]["num_chs"], self.patch)
             self.fresh = {"pyramid": ["pyramid"]}
@@ -105,11 +106,13 @@ class TimmBackbone(Backbone):
             except TypeError:  # not every network knows these words
                 if not sizes:
                     raise
-            except RuntimeError as error:
+            except (RuntimeError, OSError, ValueError) as error:
                 known = [*_timm().list_models(), *_timm().list_pretrained()]
                 raise RequestError(f"backbone.name={self.name}: {error}. {closest(self.name, known)}") from error
-        if not hasattr(made, "forward_intermediates"):
-            raise RequestError(f"backbone.name={self.name}: this network of timm's gives no intermediate maps.")
+        if not (hasattr(made, "forward_intermediates") and hasattr(made, "group_matcher")):
+            raise RequestError(
+                f"backbone.name={self.name}: this network of timm's gives no intermediate maps or groups."
+            )
         return made
 
     def _weights(self, weights: str, wheel: Wheel | None) -> tuple[dict[str, Tensor], str]:
@@ -146,6 +149,9 @@ class TimmBackbone(Backbone):
     def _measured(self) -> Any:
         try:
             levels = measured_levels(self, SIZE)
+            with torch.no_grad():
+                self.eval()(torch.zeros(1, len(self.mean), 97, 131, device=next(self.parameters()).device))
+            self.train()
         except (AssertionError, RuntimeError, ValueError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RequestError(f"backbone.name={self.name}: does not take images of any size ({why}).") from error

@@ -21,10 +21,12 @@ def start_from(
     classes: Sequence[str],
     known: Sequence[str],
     axes: Mapping[str, int],
+    same_head: bool,
 ) -> LoadReport:
     """Load what fits of a segmenter's weights; what a class has of its own goes to the class of the same name.
 
     classes, known: the model's and the weights'; axes: the head's tensors with an entry a class → their class axis.
+    Without the same kind of head, names that agree mean nothing: only the backbone is taken.
     Image channels are folded as a first kernel's are, and the normalisation comes along.
 
     Raises:
@@ -32,7 +34,7 @@ def start_from(
     """
     matched = [(classes.index(name), known.index(name)) for name in classes if name in known]
     own = {f"heads.{name}": value for name, value in model.heads.state_dict().items()}
-    state = dict(weights)
+    state = {name: value for name, value in weights.items() if same_head or not name.startswith("heads.")}
     for name, axis in axes.items():
         found, value = state.pop(f"heads.{name}", None), own[f"heads.{name}"]
         if found is None or not matched or _but(found, axis) != _but(value, axis) or found.shape[axis] != len(known):
@@ -44,7 +46,7 @@ def start_from(
         for part in ("backbone", "heads")
     }
     backbone = load_into(model.backbone, halves["backbone"], source, min_loaded).under("backbone.")
-    heads = load_into(model.heads, halves["heads"], source, 0.0).under("heads.") if halves["heads"] else LoadReport("")
+    heads = load_into(model.heads, halves["heads"], source, 0.0, sees_images=False).under("heads.")
     if list(classes) != list(known):  # a tensor that holds some classes of its own is no longer just the file's
         new = {f"heads.{name}" for name in axes}
         changed = tuple(name for name in heads.loaded if name in new)
@@ -52,12 +54,14 @@ def start_from(
             heads, loaded=tuple(n for n in heads.loaded if n not in new), adapted=(*heads.adapted, *changed)
         )
         names = [classes[here] for here, _ in matched]
-        source += f", classes by name: {listed(names)}" if names else ", no class of the same name"
+        source += f", classes by name: {listed(names)}" if names and same_head else ""
     for key in ("mean", "std"):
         buffer = getattr(model, key)
         buffer.copy_(torch.tensor(fold_statistics(weights[key].flatten().tolist(), buffer.numel())).view(buffer.shape))
     sizes = tuple(sum(p.numel() for p in half.parameters()) for half in (model.backbone, model.heads))
-    return replace(backbone.and_(heads, (sizes[0], sizes[1])), source=source)
+    report = backbone.and_(heads, (sizes[0], sizes[1]))
+    used = {"mean", "std", *report.came}
+    return replace(report, source=source, unused=tuple(name for name in weights if name not in used))
 
 
 def _but(value: Tensor, axis: int) -> list[int]:

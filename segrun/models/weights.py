@@ -113,6 +113,8 @@ def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]
         path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{path.name}")
     folder, name = path.parent, path.name
     wanted = wheel.sha256 if wheel else (re.search(r"-([0-9a-f]{8,})\.", name) or ["", ""])[1]
+    if not named and wanted.isdecimal():  # rather a date
+        wanted = ""
     if path.is_file():
         if _sha256(path).startswith(wanted):
             return path, f"hub cache ({name})"

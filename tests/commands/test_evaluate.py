@@ -85,6 +85,17 @@ def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
         segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
 
 
+def test_a_grey_model_is_scored_on_grey_images_at_its_stored_split(folder_data: Callable[..., Path]) -> None:
+    root = folder_data(10)
+    words = [w for w in QUICK if not w.startswith("dataset.")]
+    data = ["dataset=folder", f"dataset.root={root}", "dataset.classes=[background,square]"]
+    made = segrun.train([*words, *data, "dataset.channels=1", "strategy=scratch", "trainer.epochs=1"])
+    found = evaluate.run(config.compose("eval", [f"checkpoint={made.folder}", *data]))
+    assert made.test is not None and found.scores["confusion"] == made.test["confusion"]
+    with pytest.raises(RequestError, match="images of 1 channels, the data set's have 3"):
+        evaluate.run(config.compose("eval", [f"checkpoint={made.folder}", "dataset=shapes"]))
+
+
 def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -> None:
     root = folder_data(10)
     words = [w for w in QUICK if not w.startswith("dataset.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,22 @@ def test_describe_prints_parts_maps_and_memory(capsys: pytest.CaptureFixture[str
     assert "backbone.layer4" in text and "64×32×48" in text and "GiB or more" in text
 
 
-def test_a_size_that_is_none_is_told() -> None:
-    with pytest.raises(RequestError, match=r"size=\[0, 5\]: give \[height,width\]"):
-        describe.run(config.compose("describe", ["size=[0,5]"]))
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("size=[0,5]", r"size=\[0, 5\]: give \[height,width\]"),
+        ("classes=-1", "classes=-1: a whole"),
+        ("channels=x", "channels=x"),
+    ],
+)
+def test_a_number_that_is_none_is_told(word: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        describe.run(config.compose("describe", [word]))
+
+
+def test_without_timm_the_other_backbones_are_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    models.run(config.compose("models", ["name='*net_lite0'"]))
+    assert "not shown, since their library is not installed: efficientnet_lite0" in capsys.readouterr().out

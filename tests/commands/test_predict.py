@@ -218,3 +218,12 @@ def test_an_interruption_keeps_what_is_done(checkpoint: Path, elsewhere: Path) -
     for path in done:
         with Image.open(path) as mask:
             mask.load()
+
+
+def test_an_array_without_alpha_is_as_opaque_as_a_file(folder_data: Callable[..., Path]) -> None:
+    root = folder_data(10)
+    words = [w for w in QUICK if not w.startswith("dataset.")]
+    data = ["dataset=folder", f"dataset.root={root}", "dataset.classes=[background,square]", "dataset.channels=4"]
+    predict = segrun.load(segrun.train([*words, *data, "strategy=scratch", "trainer.epochs=1"]).checkpoint)
+    grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    assert np.array_equal(predict.probabilities(grey), predict.probabilities(Image.fromarray(grey)))

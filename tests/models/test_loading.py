@@ -182,3 +182,27 @@ def test_a_backbone_starts_from_a_segrun_run_with_its_normalisation(pretrained: 
         for name, value in made.state_dict().items():
             assert torch.equal(value, kept[f"backbone.{name}"])
         assert made.mean == pytest.approx(kept["mean"].flatten().tolist())
+
+
+@pytest.mark.parametrize(("larger", "smaller"), [("resnet34", "resnet18"), ("resnet101", "resnet50")])
+def test_weights_of_a_deeper_network_are_refused_though_they_fill_the_backbone(larger: str, smaller: str) -> None:
+    torch.save(models.get_model(larger, weights=None).state_dict(), "deep.pth")
+    values = config.plain(config.compose("describe", [f"backbone={smaller}"]))["backbone"]
+    with pytest.raises(RequestError, match=r"deep\.pth: has \d+ tensors more .*layer\d.*larger architecture"):
+        config.build({**values, "weights": "deep.pth"}, "backbone")
+
+
+def test_a_first_kernel_of_another_size_is_refused_whatever_its_share(donor: State) -> None:
+    torch.save({**donor, "conv1.weight": torch.zeros(64, 3, 5, 5)}, "w.pth")
+    with pytest.raises(RequestError, match=r"first kernel is \[64, 3, 5, 5\], the backbone's \[64, 3, 7, 7\]"):
+        backbone("w.pth")
+
+
+def test_an_exact_student_comes_before_a_larger_teacher(donor: State) -> None:
+    larger = models.resnet50(weights=None).state_dict()
+    wrapped = {
+        "student": {f"net.{k}": v for k, v in donor.items()},
+        "teacher": {f"net.{k}": v for k, v in larger.items()},
+    }
+    torch.save(wrapped, "w.pth")
+    assert torch.equal(backbone("w.pth").state_dict()["body.conv1.weight"], donor["conv1.weight"])

@@ -68,9 +68,23 @@ def test_another_head_takes_the_backbone_alone(origin: Path) -> None:
     model = start(origin, "head=lraspp")
     assert model.report.share < 1
     assert all(name.startswith("heads.") for name in model.report.new)
+    assert not any(name.startswith("heads.") for name in model.report.came)  # names that agree mean nothing
+    assert "heads.mask.output.weight" in model.report.unused
     for name, value in weights(origin).items():
         if name.startswith("backbone."):
             assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_linear_head_without_a_common_class_is_new_and_said_so(
+    origin: Path, folder_data: Callable[..., Path]
+) -> None:
+    words = [w for w in QUICK if not w.startswith(("head", "dataset."))]
+    first = segrun.train([*QUICK[2:], "head=linear", "strategy=scratch", "trainer.epochs=1"]).folder
+    data = ["dataset=folder", f"dataset.root={folder_data()}", "dataset.classes=[ground,square]"]
+    values = config.plain(config.compose("train", [*words, *data, "head=linear", f"init_from={first}"]))
+    report = assemble.new_segmenter(values, assemble.dataset(values)).report
+    assert set(report.new) == {"heads.mask.output.weight", "heads.mask.output.bias"} <= set(report.unused)
+    assert report.share < 1
 
 
 def test_other_channels_fold_kernel_and_normalisation(origin: Path, folder_data: Callable[..., Path]) -> None:
