@@ -26,6 +26,7 @@ def run(cfg: config.Config) -> None:
     for key in ("channels", "classes", "batch_size"):
         if not isinstance(values[key], int) or values[key] < 1:
             raise RequestError(f"{key}={values[key]}: a whole number from 1 on.")
+    report = assemble.segmenter(values, values["classes"], values["channels"]).report if values["load"] else None
     values["backbone"] = {**values["backbone"], "weights": "none"}
     with Weightless():
         model = assemble.segmenter(values, values["classes"], values["channels"])
@@ -35,6 +36,10 @@ def run(cfg: config.Config) -> None:
     out.print(part_table(parts, found))
     for line in cost_lines(parts, found, values["batch_size"], size):
         out.print(line, highlight=False)
+    if report is not None:
+        out.print(f"weights: {report}", highlight=False, markup=False)
+        for kind, names in report.names().items():
+            out.print(f"{kind}: {', '.join(names) or 'none'}", highlight=False, markup=False)
 
 
 def cost(model: Segmenter, shape: tuple[int, ...]) -> Cost:

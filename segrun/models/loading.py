@@ -59,10 +59,9 @@ class LoadReport:
             f"{len(self.new)} new, {len(self.unused)} unused; {self.share:.1%} of its values"
         )
 
-    def names(self) -> str:
+    def names(self) -> dict[str, list[str]]:
         """What is not simply loaded, by name."""
-        kinds = {"adapted": self.adapted, "new": self.new, "unused": self.unused}
-        return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+        return {"adapted": list(self.adapted), "new": list(self.new), "unused": list(self.unused)}
 
 
 def load_into(

@@ -37,6 +37,7 @@ def environment(device: torch.device, report: LoadReport) -> dict[str, object]:
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),
         "weights": str(report),
+        "tensors": report.names(),
     }
 
 

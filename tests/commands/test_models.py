@@ -118,3 +118,11 @@ def test_without_timm_the_other_backbones_are_shown(
     monkeypatch.setitem(sys.modules, "timm", None)
     models.run(config.compose("models", ["name='*net_lite0'"]))
     assert "not shown, since their library is not installed: efficientnet_lite0" in capsys.readouterr().out
+
+
+def test_describe_names_the_tensors_on_request(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"backbone.weights={pretrained}", "channels=1", "load=true", "size=[64,64]"]
+    describe.run(config.compose("describe", words))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "311 tensors loaded, 1 adapted, 0 new, 2 unused" in text
+    assert "adapted: backbone.body.features.0.0.weight" in text and "unused: classifier.1.weight" in text

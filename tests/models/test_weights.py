@@ -269,6 +269,24 @@ def test_an_unknown_name_of_weights_lists_the_known() -> None:
         mobilenet("imagnet")
 
 
+@pytest.mark.parametrize(
+    ("backbone", "network"),
+    [("resnet50", "deeplabv3_resnet50"), ("mobilenet_v3_large", "deeplabv3_mobilenet_v3_large")],
+)
+def test_coco_weights_are_the_backbone_inside_the_segmentation_model(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, network: str
+) -> None:
+    whole = models.get_model(network, weights=None, weights_backbone=None, aux_loss=True)
+    entry = next(iter(models.get_model_weights(network)))
+    cache.mkdir(parents=True)
+    torch.save(whole.state_dict(), cache / entry.url.rpartition("/")[2])
+    monkeypatch.setattr("segrun.models.weights._sha256", lambda path: path.stem.rpartition("-")[2])
+    values = config.plain(config.compose("describe", [f"backbone={backbone}", "backbone.weights=coco"]))["backbone"]
+    made = config.build(values, "backbone")
+    theirs, own = list(whole.backbone.state_dict().values()), list(made.state_dict().values())
+    assert made.report.share == 1 and all(torch.equal(a, b) for a, b in zip(own, theirs, strict=True))
+
+
 def test_imagenet_weights_come_out_of_the_cache_with_their_normalisation(cache: Path) -> None:
     entry = models.MobileNet_V2_Weights.IMAGENET1K_V1
     name = entry.url.rpartition("/")[2]
