@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from segrun.errors import RequestError, closest, needed
+from segrun.models.adapting import fold_statistics
 from segrun.models.backbone import Backbone, deepest, measured_levels
-from segrun.models.loading import fold_statistics, load_into
+from segrun.models.loading import load_into
 from segrun.models.pyramid import Pyramid, padded
 from segrun.models.weights import Wheel, fetch, find, hugging_face, hugging_face_source, in_cache, load_file
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from segrun.errors import RequestError, closest
+from segrun.models.adapting import fold_statistics, with_channels
 from segrun.models.backbone import Backbone, deepest, measured_levels
 from segrun.models.dilation import dilate, obstacle
-from segrun.models.loading import LoadReport, fold_statistics, load_into, with_channels
+from segrun.models.loading import LoadReport, load_into
 from segrun.models.weights import Wheel, find, load_file
 
 

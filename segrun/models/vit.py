@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segrun.models.loading import resampled_positions
+from segrun.models.adapting import resampled_positions
 from segrun.models.pyramid import Pyramid, padded
 from segrun.models.torchvision import TorchvisionBackbone
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from segrun.errors import listed
-from segrun.models.loading import LoadReport, fold_statistics, load_into
+from segrun.models.adapting import fold_statistics
+from segrun.models.loading import LoadReport, load_into
 from segrun.models.segmenter import Segmenter
 
 

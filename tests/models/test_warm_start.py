@@ -13,7 +13,7 @@ import segrun
 from segrun import config
 from segrun.commands import assemble
 from segrun.errors import RequestError
-from segrun.models.loading import fold_channels
+from segrun.models.adapting import fold_channels
 from segrun.models.segmenter import Segmenter
 from tests.conftest import QUICK
 
