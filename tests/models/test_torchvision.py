@@ -124,3 +124,9 @@ def test_building_measures_without_touching_mode_or_statistics() -> None:
     made = backbone("mobilenet_v2", output_stride=16)
     assert made.training
     assert all(int(value) == 0 for name, value in made.named_buffers() if name.endswith("num_batches_tracked"))
+
+
+def test_an_enum_that_is_none_is_told_only_where_it_is_asked_for() -> None:
+    assert backbone("resnet18", imagenet="IMAGENET1K_V9").published is None
+    with pytest.raises(RequestError, match=r"weights=IMAGENET1K_V9: .*Did you mean IMAGENET1K_V1"):
+        backbone("resnet18", imagenet="IMAGENET1K_V9", weights="imagenet")
