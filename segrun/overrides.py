@@ -16,6 +16,7 @@ from segrun.errors import RequestError, closest
 PATH_KEYS = {
     "checkpoint", "input", "output", "resume", "init_from", "name",
     "dataset.root", "dataset.split.train", "dataset.split.val", "dataset.split.test", "backbone.weights",
+    "auxiliary.segmentation.dataset.root", "auxiliary.image_labels.file",
 }  # fmt: skip
 
 

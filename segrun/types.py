@@ -56,8 +56,17 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A sample as the training sees it. targets: of each task, the mask under "mask"."""
+
+    name: str
+    image: Tensor
+    targets: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """images: (B, C, H, W) as in Sample; targets: the mask under "mask", (B, H, W)."""
+    """images: (B, C, H, W) as in Sample; targets: of each task, the mask under "mask", (B, H, W)."""
 
     names: tuple[str, ...]
     images: Tensor

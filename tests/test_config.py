@@ -26,7 +26,10 @@ PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith("hydra/")]
 # what only the user can know
 MISSING = {"dataset.root": "data", "checkpoint": "best.ckpt", "input": "in", "output": "out", "sizing.size": [32, 32],
-           "backbone.name": "resnet10t"}  # fmt: skip
+           "backbone.name": "resnet10t", "auxiliary.image_labels.file": "labels.csv",
+           "auxiliary.segmentation.dataset.root": "other"}  # fmt: skip
+# groups of which any number may be chosen
+LISTS = ("tracker", "auxiliary", "term")
 
 
 def options(group: str) -> list[str]:
@@ -58,13 +61,16 @@ def test_a_primary_config_composes_and_belongs_to_a_command(name: str) -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_into_what_can_be_built_and_read(option: str) -> None:
     group, _, name = option.partition("/")
-    values = composed("train", f"{group}=[{name}]" if group == "tracker" else f"{group}={name}")
-    assert group == "tracker" or values["names"][group] == name
+    values = composed("train", f"{group}=[{name}]" if group in LISTS else f"{group}={name}")
+    assert group in LISTS or values["names"][group] == name
     config.typed(values["trainer"], TrainerSettings, "trainer")
     for target in targets(values):
         assert config.locate(target, group, trust=()) is not None
-    if group in ("augment", "loss", "optimizer", "schedule", "strategy", "freeze"):
-        assert type(config.build(values[group], group)).__name__ == values[group]["_target_"].rpartition(".")[2]
+    if group in ("augment", "loss", "optimizer", "schedule", "strategy", "freeze", "term", "balance") or (
+        group == "auxiliary" and name not in ("image_labels", "segmentation")  # these two read files
+    ):
+        chosen = values[group][name] if group in LISTS else values[group]
+        assert type(config.build(chosen, group)).__name__ == chosen["_target_"].rpartition(".")[2]
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
@@ -82,7 +88,7 @@ def test_strategy_freeze_and_experiment_compose_and_the_users_words_win(
     words = [f"strategy={strategy}", f"freeze={freeze}", *([f"experiment={experiment}"] if experiment else [])]
     values = composed("train", *words)
     assert (values["names"]["strategy"], values["names"]["freeze"]) == (strategy, freeze)
-    assert values["strategy"]["_target_"].rpartition(".")[2].lower() == strategy.replace("_", "")
+    assert values["strategy"] == composed("train", f"strategy={strategy}")["strategy"]
     assert values["freeze"] == composed("train", f"freeze={freeze}")["freeze"]
     assert (values["backbone"]["weights"] == "none") == (strategy == "scratch")
 

@@ -29,7 +29,7 @@ BELOW = {
     "commands": {"config", "engine", "report", "tasks", "transfer", "models", "data", "metrics", "types", "errors"},
     "report": {"config", "engine", "data.dataset", "metrics", "models", "transfer", "types", "errors"},
     "engine": {"transfer", "tasks", "metrics", "data", "models", "types", "errors"},
-    "tasks": {"models.heads", "metrics", "types", "errors"},
+    "tasks": {"models.heads", "models.backbone", "metrics", "types", "errors"},
     "transfer": {"models", "errors"},
     "models": {"types", "errors"},
     "data": {"types", "errors"},

@@ -16,6 +16,7 @@ from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.splits import disjoint
 from segrun.engine import checkpoint as checkpoints
+from segrun.engine import delta
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
@@ -24,9 +25,12 @@ from segrun.models.backbone import Level
 from segrun.models.heads.blocks import LacksLevel
 from segrun.models.segmenter import Segmenter
 from segrun.models.warm_start import start_from
+from segrun.tasks.auxiliary import Auxiliary
 from segrun.tasks.losses import Loss
 from segrun.tasks.task import Task
 from segrun.transfer.plan import Plan
+from segrun.transfer.strategies import Strategy
+from segrun.types import ClassMap
 
 Trust = Sequence[str] | None  # None: the config is the user's own
 
@@ -44,8 +48,15 @@ def sizing(values: Mapping[str, Any], **changed: Any) -> Sizing:
     return Sizing(**{**given, "size": given["size"] and tuple(given["size"])})
 
 
-def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust: Trust = None) -> Segmenter:
-    """The model for images of so many channels, with its pretrained weights.
+def segmenter(
+    values: Mapping[str, Any],
+    classes: int,
+    channels: int = 3,
+    trust: Trust = None,
+    auxiliary: Mapping[str, Auxiliary] | None = None,
+) -> Segmenter:
+    """The model for images of so many channels, with its pretrained weights, a head for the mask and one for each
+    auxiliary task.
 
     Raises:
         RequestError: the backbone is for other images, or lacks a map that the head needs.
@@ -67,8 +78,11 @@ def segmenter(values: Mapping[str, Any], classes: int, channels: int = 3, trust:
     except LacksLevel as error:
         fit = (name for name, why in fitting(backbone.levels).items() if why is None)
         raise RequestError(f"{error} Heads that fit it: {listed(fit, 20)}.") from error
-    backbone.only(getattr(made, "reads", range(len(backbone.levels))))
-    return Segmenter(backbone, {"mask": made})
+    heads = {"mask": made}
+    for name, other in (auxiliary or {}).items():
+        heads[name] = other.head(backbone.levels, classes)
+    backbone.only({place for one in heads.values() for place in getattr(one, "reads", range(len(backbone.levels)))})
+    return Segmenter(backbone, heads)
 
 
 def head(values: Mapping[str, Any], levels: Sequence[Level], outputs: int, trust: Trust = None) -> nn.Module:
@@ -97,13 +111,19 @@ def described(head: str) -> dict[str, Any]:
     return values
 
 
-def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None) -> Segmenter:
-    """The model that a training starts from: pretrained backbone and new head, or `init_from`'s as far as it fits."""
+def new_segmenter(
+    values: Mapping[str, Any],
+    classes: ClassMap,
+    channels: int,
+    trust: Trust = None,
+    auxiliary: Mapping[str, Auxiliary] | None = None,
+) -> Segmenter:
+    """The model that a training starts from: pretrained backbone and new heads, or `init_from`'s as far as it fits."""
     if not values["init_from"]:
-        return segmenter(values, len(data.classes), data.channels, trust)
+        return segmenter(values, len(classes), channels, trust, auxiliary)
     origin = checkpoints.read(values["init_from"])
     values = {**values, "backbone": {**values["backbone"], "weights": "none"}}
-    model = segmenter(values, len(data.classes), data.channels, trust)
+    model = segmenter(values, len(classes), channels, trust, auxiliary)
     with torch.device("meta"):  # what grows with the classes is what holds an entry for each
         few, more = (head(values, model.backbone.levels, n, trust).state_dict() for n in (2, 3))
     axes = {
@@ -113,10 +133,10 @@ def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None)
     }
     model.report = start_from(
         model,
-        origin.weights,
+        origin.weights if origin.base is None else trained_segmenter(origin, trust).state_dict(),
         str(values["init_from"]),
         float(values["backbone"].get("min_loaded", 0.9)),
-        data.classes.names,
+        classes.names,
         origin.classes.names,
         axes,
         origin.config["head"].get("_target_") == values["head"].get("_target_"),
@@ -124,16 +144,23 @@ def new_segmenter(values: Mapping[str, Any], data: Dataset, trust: Trust = None)
     return model
 
 
-def trained_segmenter(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
-    """The checkpoint's model with its weights.
+def trained_segmenter(
+    checkpoint: Checkpoint, trust: Trust, auxiliary: Mapping[str, Auxiliary] | None = None
+) -> Segmenter:
+    """The checkpoint's model with its weights; with the adapters that are not merged in them, if any.
 
     Raises:
         RequestError: foreign code, or weights that do not fit the model its config describes.
     """
-    values = {**checkpoint.config, "backbone": {**checkpoint.config["backbone"], "weights": "none"}}
-    model = segmenter(values, len(checkpoint.classes), checkpoint.weights["mean"].numel(), trust)
+    config_, weights = checkpoint.config, checkpoint.weights
+    if checkpoint.base is not None:
+        return _completed(checkpoint, trust)
+    values = {**config_, "backbone": {**config_["backbone"], "weights": "none"}}
+    model = segmenter(values, len(checkpoint.classes), weights["mean"].numel(), trust, auxiliary)
+    if weights.keys() - model.state_dict().keys():
+        strategy(config_, trust).adapt(model)
     try:
-        model.load_state_dict(dict(checkpoint.weights))
+        model.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise RequestError(f"the checkpoint's weights do not fit its config ({str(error).splitlines()[0]}).") from error
     return model
@@ -150,16 +177,57 @@ def inference(
     return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
 
 
+def _completed(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
+    """Of a checkpoint that holds only what has changed: the pretrained weights are looked for anew."""
+    assert checkpoint.base is not None
+    channels = checkpoint.weights["mean"].numel()
+    model = new_segmenter(checkpoint.config, checkpoint.classes, channels, trust)
+    moved = strategy(checkpoint.config, trust)
+    loaded = model.report.came
+    moved.adapt(model)
+    delta.complete(model, checkpoint.weights, checkpoint.base, loaded)
+    moved.export(model)
+    return model
+
+
 def task(values: Mapping[str, Any], trust: Trust = None) -> Task:
     loss = config.build(values.get("loss"), "loss", trust=trust)
     assert isinstance(loss, Loss)
     return Task("mask", loss)
 
 
+def auxiliary(values: Mapping[str, Any], trust: Trust = None) -> dict[str, Auxiliary]:
+    """The auxiliary tasks by name."""
+    return _listed(values, "auxiliary", trust)
+
+
+def tasks(values: Mapping[str, Any], others: Mapping[str, Auxiliary], trust: Trust = None) -> list[Task]:
+    """All tasks, the mask first."""
+    beside = [Task(name, a.loss, a.weight, primary=False, regression=a.regression) for name, a in others.items()]
+    return [task(values, trust), *beside]
+
+
+def strategy(values: Mapping[str, Any], trust: Trust = None) -> Strategy:
+    made = config.build(values.get("strategy"), "strategy", trust=trust)
+    assert isinstance(made, Strategy)
+    return made
+
+
 def plan(values: Mapping[str, Any], model: Segmenter, trust: Trust = None) -> Plan:
-    """The checked plan of the config's strategy and freeze schedule for this model."""
-    strategy = config.build(values.get("strategy"), "strategy", trust=trust)
+    """The checked plan of the config's strategy, freeze schedule and terms for this model, which has been adapted."""
     freeze = config.build(values.get("freeze"), "freeze", trust=trust)
     parts = model.parts()
-    made: Plan = strategy.plan(parts, freeze, values["trainer"]["epochs"])
-    return made.check(parts)
+    made = strategy(values, trust).plan(parts, freeze, values["trainer"]["epochs"])
+    made = made.under(tuple(_listed(values, "term", trust).values()), parts).check(parts)
+    shares = any(name in phase.learn for phase in made.phases for name in parts if not name.startswith("head."))
+    if len(model.heads) > 1 and not shares and (balance := values["names"].get("balance", "fixed")) != "fixed":
+        raise RequestError(
+            f"balance={balance} weighs what the tasks do to shared layers, and none of these learns in this plan. "
+            "Use balance=fixed, or let the backbone learn."
+        )
+    return made
+
+
+def _listed(values: Mapping[str, Any], group: str, trust: Trust) -> dict[str, Any]:
+    asked = values.get(group) or {}
+    return {name: config.build(asked[name], f"{group}.{name}", trust=trust) for name in asked}

@@ -11,37 +11,35 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import nn
 
 from segrun import config
 from segrun.commands import assemble
+from segrun.commands.run import Run, Scored
 from segrun.data.augment import Augment
 from segrun.data.dataset import Dataset
-from segrun.data.loading import Stream, TrainingSamples, training_batches
+from segrun.data.loading import Stream, TrainingSamples, joined, training_batches
 from segrun.data.splits import labelled
 from segrun.data.survey import Survey, survey
-from segrun.engine import checkpoint as checkpoints
-from segrun.engine.checkpoint import Checkpoint, Progress
-from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, memory_layout, peak_memory
+from segrun.engine.checkpoint import Checkpoint
+from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, memory_layout
 from segrun.engine.evaluate import Evaluation, evaluate
 from segrun.engine.events import Event
 from segrun.engine.files import folder as make_folder
-from segrun.engine.files import new_folder, write_json, write_text
+from segrun.engine.files import new_folder
 from segrun.engine.inference import Inference
-from segrun.engine.loop import Data, Recipe, Store, fit
+from segrun.engine.loop import Data, Recipe, fit
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted, RequestError, listed
 from segrun.models.loading import LoadReport
 from segrun.models.segmenter import Segmenter
-from segrun.report import plots
-from segrun.report.console import TrainingReport, console, counting, show_result
-from segrun.report.environment import environment
+from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
-from segrun.report.plan import plan_table, plan_text
-from segrun.transfer.plan import Plan
+from segrun.tasks.auxiliary import Auxiliary
+from segrun.tasks.segmentation import Segmentation
+from segrun.tasks.targets import Targets
+from segrun.transfer.strategies import Strategy
 from segrun.types import Batch
-
-Scored = tuple[Path, dict[str, Any], dict[str, Any] | None]
 
 
 def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
@@ -62,7 +60,10 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     if saved:
         data.use(saved.splits)
     sizing = assemble.sizing(values)
-    task = assemble.task(values, trust)
+    auxiliary = assemble.auxiliary(values, trust)
+    tasks = assemble.tasks(values, auxiliary, trust)
+    balance = config.build(values.get("balance"), "balance", trust=trust)
+    strategy = assemble.strategy(values, trust)
     augment: Augment = config.build(values.get("augment"), "augment", trust=trust)
     optimizer = config.build(values.get("optimizer"), "optimizer", trust=trust)
     schedule = config.build(values.get("schedule"), "schedule", trust=trust)
@@ -71,35 +72,49 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         for name in values.get("tracker") or {}
     }
     with device.main_process_first():  # one process fetches the weights
-        model, resume = build_model(values, data, saved, trust)
+        model, resume, notes = build_model(values, data, saved, trust, auxiliary, strategy)
     plan = assemble.plan(values, model, trust)
 
     found = look_at(data)
+    others = {name: task for name, task in auxiliary.items() if isinstance(task, Segmentation)}
+    for name, other in others.items():
+        check_other(name, other.dataset, data)
     names = tuple(data.splits["train"])
     if not saved:
         names = labelled(names, found.of(names).pixels, values["labels"], values["seed"])
         sizing.check(found.of(names).sizes)
         data.use({**data.splits, "train": names})
-    task.loss.weigh(found.of(names).pixels.sum(0))
-    task.loss.to(device.device)
+    primary = tasks[0]
+    primary.loss.weigh(found.of(names).pixels.sum(0))
+    for task in tasks:
+        task.loss.to(device.device)
+    for each in auxiliary.values():
+        each.check(found.of(names).pixels, len(data.classes))
+        each.check_names(names)
 
     if device.is_main_process:
         folder = new_folder(folder) if fresh else make_folder(folder)
     folder = Path(broadcast_object_list([str(folder)])[0])
-    run = Run(values, folder, data, model, device)
+    run = Run(values, folder, data, model, device, strategy, trust, saved is not None)
     if device.is_main_process:
-        run.begin(plan, optimizer.lr, found)
+        run.begin(plan, optimizer.lr, found, notes)
     layout = memory_layout(settings.channels_last, device.device.type == "cuda")
     inference = Inference(model, sizing, device.device, partial(autocast, device.device, settings.precision), layout)
-    score = partial(evaluate, data=data, accelerator=device, loss=task.loss, batch_size=settings.batch_size)
-    samples = TrainingSamples(data, names, sizing, augment, values["seed"])
+    score = partial(evaluate, data=data, accelerator=device, loss=primary.loss, batch_size=settings.batch_size)
+    cuda = device.device.type == "cuda"
+    workers = loader_workers(settings.workers, cuda)
+
+    def stream(data: Dataset, source: str, size: int, start: int) -> Iterator[Batch]:
+        targets = Targets(auxiliary, len(run.data.classes), source)
+        samples = TrainingSamples(data, data.splits["train"], sizing, augment, values["seed"], targets)
+        order = Stream(len(samples.names), size, values["seed"], device.process_index, device.num_processes, start)
+        return iter(training_batches(samples, order, workers, cuda))
 
     def batches(start: int) -> Iterator[Batch]:
-        stream = Stream(
-            len(names), settings.batch_size, values["seed"], device.process_index, device.num_processes, start
-        )
-        cuda = device.device.type == "cuda"
-        return iter(training_batches(samples, stream, loader_workers(settings.workers, cuda), cuda))
+        sources = {"mask": (data, settings.batch_size)}
+        sources |= {name: (other.dataset, other.batch_size) for name, other in others.items()}
+        streams = [stream(each, name, size, start) for name, (each, size) in sources.items()]
+        return map(joined, zip(*streams, strict=True))
 
     def look(kept: nn.Module) -> Evaluation:
         return score(dataclasses.replace(inference, model=kept), names=data.splits["val"])
@@ -116,7 +131,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
 
     try:
         progress = fit(
-            model, plan, [task], Recipe(settings, optimizer, schedule, values["seed"]),
+            model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
             Data(batches, settings.steps_per_epoch(len(names)), look), run.store(), device,
             tell, resume,
         )  # fmt: skip
@@ -125,7 +140,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     finally:
         for observer in observers:
             getattr(observer, "close", lambda: None)()
-    return run.end(plan, progress, inference, score)
+    return run.end(plan, progress, inference, score, partial(batches, 0), bool(others))
 
 
 def prepare(settings: TrainerSettings) -> Accelerator:
@@ -142,111 +157,41 @@ def prepare(settings: TrainerSettings) -> Accelerator:
 
 
 def build_model(
-    values: dict[str, Any], data: Dataset, saved: Checkpoint | None, trust: assemble.Trust
-) -> tuple[Segmenter, dict[str, Any] | None]:
-    """The model with its pretrained weights, or as it was saved, with the training state to go on from."""
+    values: dict[str, Any],
+    data: Dataset,
+    saved: Checkpoint | None,
+    trust: assemble.Trust,
+    auxiliary: Mapping[str, Auxiliary],
+    strategy: Strategy,
+) -> tuple[Segmenter, dict[str, Any] | None, list[str]]:
+    """The model with its pretrained weights and what the strategy adds, or as it was saved, with the training state to
+    go on from; and what is to be said of it."""
     if saved is None:
-        return assemble.new_segmenter(values, data, trust), None
+        model = assemble.new_segmenter(values, data.classes, data.channels, trust, auxiliary)
+        return model, None, strategy.adapt(model)
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
-    model = assemble.trained_segmenter(saved, trust)
+    model = assemble.trained_segmenter(saved, trust, auxiliary)
     model.report = LoadReport(**saved.training["report"])
-    return model, dict(saved.training)
+    return model, dict(saved.training), []
+
+
+def check_other(name: str, other: Dataset, data: Dataset) -> None:
+    """Look at another data set that an auxiliary task learns from.
+
+    Raises:
+        RequestError: no training images, or images of another number of channels.
+    """
+    if not other.splits.get("train"):
+        raise RequestError(f"auxiliary.{name}.dataset: has no train images.")
+    if other.channels != data.channels:
+        raise RequestError(
+            f"auxiliary.{name}.dataset: images of {other.channels} channels, the primary's have {data.channels}."
+        )
+    survey(other, other.splits["train"], lambda images: None)
 
 
 def look_at(data: Dataset) -> Survey:
     names = [name for split in data.splits.values() for name in split]
     with counting("looking at every image and mask", len(names)) as tick:
         return survey(data, names, tick)
-
-
-@dataclasses.dataclass
-class Run:
-    """A run's folder and what is written to it."""
-
-    values: dict[str, Any]
-    folder: Path
-    data: Dataset
-    model: Segmenter
-    device: Accelerator
-
-    def begin(self, plan: Plan, lr: float, found: Survey) -> None:
-        """Say what will happen and write down what it is made of, before the first step."""
-        parts, report = self.model.parts(), self.model.report
-        sizes = sorted(set(found.sizes))
-        shown = f"{sizes[0][1]}×{sizes[0][0]}" + (f" to {sizes[-1][1]}×{sizes[-1][0]}" if len(sizes) > 1 else "")
-        counts = ", ".join(f"{len(names)} {split}" for split, names in self.data.splits.items())
-        out = console()
-        out.print(f"data: {counts}; {len(self.data.classes)} classes; {shown} pixels", highlight=False)
-        for note in self.data.notes:
-            out.print(f"data: {note}", highlight=False, markup=False)
-        out.print(f"weights: {report}", highlight=False, markup=False)
-        out.print(plan_table(plan, parts, lr))
-        write_text(self.folder / "config.yaml", config.to_yaml(self.values))
-        write_json(self.folder / "environment.json", environment(self.device.device, report))
-        write_json(self.folder / "split.json", {split: list(names) for split, names in self.data.splits.items()})
-        write_text(self.folder / "plan.txt", plan_text(plan, parts, lr, report))
-
-    def checkpoint(
-        self, weights: Mapping[str, Tensor], progress: Progress, training: Mapping[str, Any] | None = None
-    ) -> Checkpoint:
-        return Checkpoint(
-            weights, self.values, self.data.classes, self.data.splits, progress.epoch, progress.best, training
-        )
-
-    def store(self) -> Store:
-        if not self.device.is_main_process:
-            return Store(last=lambda weights, training: None, best=lambda weights, progress: None)
-
-        def last(weights: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
-            state = {**training, "report": dataclasses.asdict(self.model.report)}
-            checkpoints.write(
-                self.folder / "last.ckpt", self.checkpoint(weights, Progress(**training["progress"]), state)
-            )
-
-        def best(weights: Mapping[str, Tensor], progress: Progress) -> None:
-            checkpoints.write(self.folder / "best.ckpt", self.checkpoint(weights, progress))
-
-        return Store(last, best)
-
-    def end(self, plan: Plan, progress: Progress, inference: Inference, score: Callable[..., Evaluation]) -> Scored:
-        """Score the best epoch's weights and write down what came out."""
-        self.device.wait_for_everyone()
-        self.model.load_state_dict(dict(checkpoints.read(self.folder / "best.ckpt").weights))
-        splits = {s: score(inference, names=self.data.splits[s]) for s in ("val", "test") if self.data.splits.get(s)}
-        summaries = {split: {**found.scores.summary(), "loss": found.loss} for split, found in splits.items()}
-        if self.device.is_main_process:
-            cost = self._cost(plan, progress)
-            split = "test" if "test" in splits else "val"
-            last = splits[split]
-            last.write_csv(self.folder / "scores.csv")
-            plots.curves(self.folder / "metrics.jsonl", self.folder / "plots" / "curves.png")
-            plots.confusion(last.scores, self.folder / "plots" / "confusion.png", split)
-            plots.class_bars(last.scores, self.folder / "plots" / "iou.png", split)
-            plots.samples(self.data, self.data.splits[split], inference, self.folder / "samples")
-            write_json(
-                self.folder / "result.json",
-                {
-                    "val": summaries["val"], "test": summaries.get("test"), "best_epoch": progress.best_epoch,
-                    "epochs": progress.epoch, "cost": cost, "weights": self.model.report.source,
-                    "names": self.values["names"], "seed": self.values["seed"], "labels": self.values["labels"],
-                    "config_hash": config.config_hash(self.values),
-                },
-            )  # fmt: skip
-            show_result(last.scores, split, summaries, cost, self.folder, progress)
-        self.device.wait_for_everyone()
-        return self.folder, summaries["val"], summaries.get("test")
-
-    def _cost(self, plan: Plan, progress: Progress) -> dict[str, Any]:
-        parts, trainer = self.model.parts(), self.values["trainer"]
-        trained = {name for phase in plan.phases for name in phase.learning(parts)}
-        sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
-        images = progress.step * trainer["batch_size"] * trainer["accumulate"]
-        return {
-            "parameters_trained": sum(sizes[name] for name in trained),
-            "parameters_total": sum(sizes.values()),
-            "seconds": round(progress.total_seconds, 2),
-            "steps": progress.step,
-            "images_per_second": round(images / max(progress.total_seconds, 1e-9), 2),
-            "peak_memory_bytes": peak_memory(self.device.device.type == "cuda"),
-        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,35 @@ from torch.utils.data import Dataset as TorchDataset
 from segrun.data.augment import Augment
 from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
-from segrun.types import Batch, Sample
+from segrun.errors import RequestError, listed
+from segrun.types import Batch, Example, Sample
 
 Key = tuple[int, int]  # (pass over the data, index)
 
 
+Targets = Callable[[Sample], Mapping[str, torch.Tensor]]
+
+
 class TrainingSamples(TorchDataset[Any]):
-    """Fitted and augmented samples by (pass, index)."""
+    """Fitted and augmented samples by (pass, index). targets: what of each is to be learnt."""
 
-    def __init__(self, data: Dataset, names: Sequence[str], sizing: Sizing, augment: Augment | None, seed: int) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        names: Sequence[str],
+        sizing: Sizing,
+        augment: Augment | None,
+        seed: int,
+        targets: Targets,
+    ) -> None:
         self.data, self.names, self.sizing, self.augment, self.seed = data, tuple(names), sizing, augment, seed
+        self.targets = targets
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Key) -> Example:
+        sample = self.sample(key)
+        return Example(sample.name, sample.image, self.targets(sample))
+
+    def sample(self, key: Key) -> Sample:
         round_, index = key
         sample = self.sizing.sample(self.data.sample(self.names[index]))
         if self.augment is None and self.sizing.fit != "crop":
@@ -76,11 +93,33 @@ def _outlive(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    images = [s.image for s in samples]
-    if len({image.dtype for image in images}) > 1:  # 8-bit beside 16-bit files
-        images = [as_float(image) for image in images]
-    return Batch(tuple(s.name for s in samples), torch.stack(images), {"mask": torch.stack([s.mask for s in samples])})
+def collate(examples: Sequence[Example]) -> Batch:
+    targets = {task: torch.stack([e.targets[task] for e in examples]) for task in examples[0].targets}
+    return Batch(tuple(e.name for e in examples), torch.stack(alike([e.image for e in examples])), targets)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch out of those of several data sets.
+
+    Raises:
+        RequestError: their images differ in size.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    if len(sizes := {tuple(batch.images.shape[-2:]) for batch in batches}) > 1:
+        shown = listed(f"{width}×{height}" for height, width in sorted(sizes))
+        raise RequestError(
+            f"the data sets' images differ in size ({shown}) and cannot share a batch. Make them equal: "
+            "sizing=crop (or resize) sizing.size=[height,width]."
+        )
+    names = tuple(name for batch in batches for name in batch.names)
+    targets = {task: torch.cat([batch.targets[task] for batch in batches]) for task in batches[0].targets}
+    return Batch(names, torch.cat(alike([batch.images for batch in batches])), targets)
+
+
+def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Of one type: 8-bit images beside 16-bit ones become float."""
+    return images if len({image.dtype for image in images}) == 1 else [as_float(image) for image in images]
 
 
 def as_float(image: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ VERSION = 1
 
 @dataclass
 class Progress:
-    """Where a training stands. epoch, step: done so far; loss, seconds, images: of the epoch under way."""
+    """Where a training stands. epoch, step: done so far; loss, losses, seconds, images: of the epoch under way."""
 
     epoch: int = 0
     step: int = 0
@@ -30,6 +30,7 @@ class Progress:
     best_epoch: int = 0
     misses: int = 0  # looks at val since the best one, counted in the last phase
     loss: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)  # of each task, unweighted, and each term
     seconds: float = 0.0
     images: int = 0
     total_seconds: float = 0.0
@@ -38,7 +39,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """weights: of the model; config: the resolved config that made it; training: state to go on from."""
+    """weights: of the model; config: the resolved config that made it; training: state to go on from; base: the hash of
+    the pretrained weights, where `weights` holds only what has changed since (`trainer.save=delta`)."""
 
     weights: Mapping[str, Tensor]
     config: Mapping[str, Any]
@@ -47,6 +49,7 @@ class Checkpoint:
     epoch: int
     score: float | None = None
     training: Mapping[str, Any] | None = field(default=None, repr=False)
+    base: str | None = None
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -59,6 +62,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "epoch": checkpoint.epoch,
         "score": checkpoint.score,
         "training": checkpoint.training,
+        "base": checkpoint.base,
     }
     with replacing(path) as part:
         torch.save(content, part)
@@ -96,4 +100,5 @@ def read(path: str | Path, name: str = "best.ckpt") -> Checkpoint:
         epoch=content["epoch"],
         score=content["score"],
         training=content["training"],
+        base=content.get("base"),
     )

@@ -28,13 +28,16 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """losses and rates are means over the epoch; scores where this epoch looked at val."""
+    """Losses are means over the epoch, rates those of its last step; scores where this epoch looked at val.
+    losses: of each task, unweighted, and of each term; weights: of the tasks, where there are several."""
 
     epoch: int
     epochs: int
     phase: str
     step: int
     loss: float
+    losses: Mapping[str, float]
+    weights: Mapping[str, float]
     lr: Mapping[str, float]  # by part
     seconds: float
     images_per_second: float

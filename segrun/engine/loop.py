@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from segrun.data.loading import mixed
 from segrun.engine.average import moving_average
@@ -19,13 +20,18 @@ from segrun.engine.checkpoint import Progress
 from segrun.engine.device import memory_layout
 from segrun.engine.evaluate import Evaluation
 from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
-from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, restore_state
+from segrun.engine.objective import Objective
+from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, restore_state, set_rates
+from segrun.engine.probe import measured_rates, probe
 from segrun.engine.schedules import Schedule
+from segrun.engine.selection import judge
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.signals import Stop
+from segrun.engine.snapshots import START, Snapshots
 from segrun.engine.step import step
 from segrun.errors import Interrupted
 from segrun.models.segmenter import Segmenter
+from segrun.tasks.balance import Balance, Fixed
 from segrun.tasks.task import Task
 from segrun.transfer.apply import Audit, free, set_modes
 from segrun.transfer.plan import Phase, Plan
@@ -40,10 +46,11 @@ class Recipe:
     optimizer: OptimizerFactory
     schedule: Schedule
     seed: int
+    balance: Balance = field(default_factory=Fixed)
 
-    def lr(self, step: int, start: int, total: int) -> float:
+    def lr(self, step: int, start: int, total: int, segment: int = 0) -> float:
         """The base rate at a step of the run, for a curve of `total` steps that began at `start`."""
-        return self.optimizer.lr * self.schedule(step - start, total)
+        return self.optimizer.lr * self.schedule.of(segment)(step - start, total)
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Store:
-    """Where states go. last(weights, training) after each epoch; best(weights, progress) after a best one."""
+    """Where states go. last(weights, training) after each epoch; best(model, progress) after a best one; snapshots:
+    weights that terms and candidates go back to."""
 
     last: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
-    best: Callable[[Mapping[str, Tensor], Progress], None]
+    best: Callable[[nn.Module, Progress], None]
+    snapshots: Snapshots = field(default_factory=Snapshots)
 
 
 def fit(
@@ -84,94 +93,215 @@ def fit(
         SegrunError: a loss that is no number, or a failed freeze audit; the last epoch's state is stored.
         Interrupted: after Ctrl-C or SIGTERM, when the state is stored.
     """
-    settings = recipe.settings
-    parts = model.parts()
-    plan.check(parts)
+    settings, balance = recipe.settings, recipe.balance
+    plan.check(model.parts())
     layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
     model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+    balance.begin({t.name: t.regression for t in tasks}, {t.name: t.weight for t in tasks}, accelerator.device)
     progress = Progress(**resume["progress"]) if resume else Progress()
-    optimizer_state = dict(resume["optimizer"]) if resume else {}
     average = moving_average(model, settings.ema, resume and resume["average"])
-    ends = [sum(data.steps[: epoch + 1]) for epoch in range(len(data.steps))]
-    curve = _segments(plan, [0, *ends])
-    batches = data.batches(progress.step * settings.accumulate)
-    if resume and accelerator.scaler is not None and resume.get("scaler"):
-        accelerator.scaler.load_state_dict(resume["scaler"])
+    if resume:
+        balance.load_state_dict(resume["balance"])
+        if accelerator.scaler is not None and resume.get("scaler"):
+            accelerator.scaler.load_state_dict(resume["scaler"])
+    store.snapshots.once(START, model.state_dict)
+    training = _Training(
+        model, plan, tasks, recipe, data, store, accelerator, emit, progress, average,
+        dict(resume["optimizer"]) if resume else {}, dict(resume["rates"]) if resume else {},
+        lambda: data.batches(progress.step * settings.accumulate),
+    )  # fmt: skip
+    last_epoch = 0
+    try:
+        for index, phase in enumerate(plan.phases):
+            last_epoch += phase.epochs
+            if progress.epoch < last_epoch and not progress.ended:
+                training.phase(index, phase, last_epoch)
+    finally:
+        training.batches = iter(())  # the loader's workers end with the stream, whoever still holds a traceback
+    return progress
 
-    first_epoch = 0
-    for index, phase in enumerate(plan.phases):
-        last_epoch = first_epoch + phase.epochs
-        if progress.epoch >= last_epoch or progress.ended:
-            first_epoch = last_epoch
-            continue
-        learning = free(model, parts, phase)
-        optimizer = recipe.optimizer(grouped(model, learning, recipe.optimizer, settings.decay_1d))
-        restore_state(optimizer, optimizer_state)
-        audit = Audit(model, parts, phase)
-        trained = torch.compile(model) if settings.compile else model
-        trained, prepared = accelerator.prepare(trained, optimizer)
-        emit(PhaseBegan(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
 
-        def state(optimizer: torch.optim.Optimizer = optimizer) -> dict[str, Any]:
-            return {
-                "progress": asdict(progress),
-                "optimizer": named_state(optimizer),
-                "average": average.state_dict() if average else None,
-                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
-            }
+@dataclass
+class _Training:
+    """A training under way. optimizer_state, rates: by parameter name, over the change of phases; upcoming: the stream
+    from the batch on that the next step begins with."""
 
+    model: Segmenter
+    plan: Plan
+    tasks: Sequence[Task]
+    recipe: Recipe
+    data: Data
+    store: Store
+    accelerator: Accelerator
+    emit: Emit
+    progress: Progress
+    average: AveragedModel | None
+    optimizer_state: dict[str, dict[str, Any]]
+    rates: dict[str, float]
+    upcoming: Callable[[], Iterator[Batch]]
+
+    def __post_init__(self) -> None:
+        self.settings = self.recipe.settings
+        self.ends = [sum(self.data.steps[: epoch + 1]) for epoch in range(len(self.data.steps))]
+        self.curves = _curves(self.plan, [0, *self.ends])
+        self.batches = self.upcoming()
+        primary = next(task for task in self.tasks if task.primary)
+        self.probe = probe(self.upcoming, primary, self.settings, self.accelerator)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The weights that are scored and kept."""
+        return self.average.module if self.average else self.model
+
+    def phase(self, index: int, phase: Phase, last_epoch: int) -> None:
+        model, accelerator = self.model, self.accelerator
+        parts = model.parts()
+        self.learning = free(model, parts, phase)
+        self.optimizer = self.recipe.optimizer(
+            grouped(model, self.learning, self.recipe.optimizer, self.settings.decay_1d, apart=phase.rates is not None)
+            + self._balance_group()
+        )
+        restore_state(self.optimizer, self.optimizer_state)
+        self.objective = self._objective(phase)
+        self.audit = Audit(model, parts, phase)
+        wrapped = torch.compile(model) if self.settings.compile else model
+        self.trained, self.prepared = accelerator.prepare(wrapped, self.optimizer)
+        self.emit(PhaseBegan(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
         with Stop() as stop:
-            for epoch in range(progress.epoch, last_epoch):
-                set_modes(model, parts, phase)
-                while progress.step < ends[epoch]:
-                    began = time.perf_counter()
-                    window = [next(batches) for _ in range(settings.accumulate)]
-                    lr = recipe.lr(progress.step, *curve[epoch])
-                    for group in optimizer.param_groups:
-                        group["lr"] = lr * group["lr_scale"]
-                    torch.manual_seed(mixed(recipe.seed, progress.step, accelerator.process_index))
-                    loss, stopping = step(trained, prepared, tasks, window, settings, accelerator, stop.asked)
-                    if average:
-                        average.update_parameters(model)
-                    images = sum(map(len, window)) * accelerator.num_processes
-                    progress.step += 1
-                    progress.loss += loss
-                    progress.images += images
-                    progress.seconds += time.perf_counter() - began
-                    emit(StepDone(progress.step, ends[-1], epoch + 1, loss, lr, images))
-                    if stopping:
-                        audit.check()
-                        store.last(model.state_dict(), state())
-                        raise Interrupted(f"Interrupted after step {progress.step} of {ends[-1]}; the state is saved.")
-
-                progress.epoch = epoch + 1
-                lr = recipe.lr(progress.step - 1, *curve[epoch])
-                kept = average.module if average else model
-                looked = None
-                better = False
-                if progress.epoch % settings.eval_every == 0 or progress.epoch == plan.epochs:
-                    if accelerator.num_processes > 1:  # each has its own batch statistics; the first one's are kept
-                        for buffer in kept.buffers():
-                            torch.distributed.broadcast(buffer, 0)
-                    looked = data.evaluate(kept)
-                    better = judge(progress, looked, settings, last_phase=phase is plan.phases[-1])
-                emit(_epoch_done(progress, plan, phase, lr, data.steps[epoch], looked, better))
-                progress.total_seconds += progress.seconds
-                progress.loss, progress.seconds, progress.images = 0.0, 0.0, 0
-                if better:
-                    store.best(kept.state_dict(), progress)
-                store.last(model.state_dict(), state())
-                if told(stop.asked, accelerator):
-                    raise Interrupted(f"Interrupted after epoch {progress.epoch} of {plan.epochs}; the state is saved.")
-                if progress.ended:
+            for epoch in range(self.progress.epoch, last_epoch):
+                self.epoch(epoch, phase, stop)
+                if self.progress.ended:
                     break
-        emit(PhaseEnded(phase, audit.check()))
-        optimizer_state = named_state(optimizer)
-        accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
+        self.emit(PhaseEnded(phase, self.audit.check()))
+        if phase.keep:
+            self.store.snapshots.once(f"phase{index}", self.kept.state_dict)
+        self.optimizer_state = named_state(self.optimizer)
+        accelerator.unwrap_model(self.trained, keep_fp32_wrapper=False)
         accelerator._models.clear()
         accelerator._optimizers.clear()
-        first_epoch = last_epoch
-    return progress
+
+    def epoch(self, epoch: int, phase: Phase, stop: Stop) -> None:
+        progress, parts = self.progress, self.model.parts()
+        if phase.rates is not None:
+            if progress.step == self.ends[epoch] - self.data.steps[epoch]:  # within an epoch the stored ones hold
+                self.rates = dict(measured_rates(self.model, phase.rates, self.probe, self.accelerator))
+            set_rates(self.optimizer, self.learning, self.rates)
+        set_modes(self.model, parts, phase)
+        while progress.step < self.ends[epoch]:
+            self.step(epoch, stop)
+        progress.epoch = epoch + 1
+        balance = self.recipe.balance
+        means = {name: value / self.data.steps[epoch] for name, value in progress.losses.items()}
+        weights = balance.weights()
+        balance.epoch_done({task.name: means[task.name] for task in self.tasks})
+        looked, better = None, False
+        if progress.epoch % self.settings.eval_every == 0 or progress.epoch == self.plan.epochs:
+            if self.accelerator.num_processes > 1:  # each has its own batch statistics; the first one's are kept
+                for buffer in self.kept.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+            looked = self.data.evaluate(self.kept)
+            better = judge(progress, looked, self.settings, last_phase=phase is self.plan.phases[-1])
+        self.emit(
+            EpochDone(
+                epoch=progress.epoch,
+                epochs=self.plan.epochs,
+                phase=phase.name,
+                step=progress.step,
+                loss=progress.loss / self.data.steps[epoch],
+                losses=means,
+                weights=weights if len(self.tasks) > 1 else {},
+                lr={part: self.lr(progress.step - 1, epoch) * how.lr_scale for part, how in phase.learn.items()},
+                seconds=progress.seconds,
+                images_per_second=progress.images / max(progress.seconds, 1e-9),
+                val=looked.scores if looked else None,
+                val_loss=looked.loss if looked else None,
+                best=better,
+            )
+        )
+        progress.total_seconds += progress.seconds
+        progress.loss, progress.losses, progress.seconds, progress.images = 0.0, {}, 0.0, 0
+        if better:
+            self.store.best(self.kept, progress)
+        self.save()
+        if told(stop.asked, self.accelerator):
+            raise Interrupted(f"Interrupted after epoch {progress.epoch} of {self.plan.epochs}; the state is saved.")
+
+    def step(self, epoch: int, stop: Stop) -> None:
+        progress, accelerator, seed = self.progress, self.accelerator, self.recipe.seed
+        began = time.perf_counter()
+        window = [next(self.batches) for _ in range(self.settings.accumulate)]
+        lr = self.lr(progress.step, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        torch.manual_seed(mixed(seed, progress.step, accelerator.process_index))
+        done = step(
+            self.trained, self.prepared, self.objective, window, self.settings, accelerator, stop.asked,
+            mixed(seed, progress.step),
+        )  # fmt: skip
+        if self.average:
+            self.average.update_parameters(self.model)
+        images = sum(map(len, window)) * accelerator.num_processes
+        progress.step += 1
+        progress.loss += done.loss
+        progress.losses = {name: progress.losses.get(name, 0.0) + value for name, value in done.each.items()}
+        progress.images += images
+        progress.seconds += time.perf_counter() - began
+        self.emit(StepDone(progress.step, self.ends[-1], epoch + 1, done.loss, lr, images))
+        if done.stopping:
+            self.audit.check()
+            self.save()
+            raise Interrupted(f"Interrupted after step {progress.step} of {self.ends[-1]}; the state is saved.")
+
+    def lr(self, step: int, epoch: int) -> float:
+        return self.recipe.lr(step, *self.curves[epoch])
+
+    def save(self) -> None:
+        scaler = self.accelerator.scaler
+        self.store.last(
+            self.model.state_dict(),
+            {
+                "progress": asdict(self.progress),
+                "optimizer": named_state(self.optimizer),
+                "average": self.average.state_dict() if self.average else None,
+                "balance": self.recipe.balance.state_dict(),
+                "rates": self.rates,
+                "scaler": scaler.state_dict() if scaler else None,
+            },
+        )
+
+    def _objective(self, phase: Phase) -> Objective:
+        snapshots, model = self.store.snapshots, self.model
+        start = snapshots.once(START, model.state_dict)
+        bound = {}
+        for term in phase.terms:
+            model.eval()  # each epoch sets the modes anew
+            memory = snapshots.once(f"term_{term.name}", partial(term.remember, model, self.probe))
+            bound[term.name] = term.bind(model, start, memory)
+        return Objective(self.tasks, self.recipe.balance, bound, self._compared())
+
+    def _compared(self) -> list[nn.Parameter]:
+        """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""
+        model, balance = self.model, self.recipe.balance
+        shared = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("heads.")}
+        if not balance.separate or not shared:
+            return []
+        model.eval()
+        levels = range(len(model.backbone.levels))
+        heads = [getattr(model.heads[task.name], "reads", levels) for task in self.tasks]
+        read_by = [sum(level in reads for reads in heads) for level in levels]
+        ((images, _),) = self.probe(1)
+        features = model(images).features
+        chosen = balance.shared(list(shared), list(shared.values()), features, read_by)
+        return [list(shared.values())[place] for place in chosen]
+
+    def _balance_group(self) -> list[dict[str, Any]]:
+        learnt = self.recipe.balance.parameters()
+        if not learnt:
+            return []
+        names = [f"balance.{i}" for i in range(len(learnt))]
+        return [
+            {"params": learnt, "names": names, "lr_scale": 1.0, "weight_decay": 0.0, "lr": self.recipe.optimizer.lr}
+        ]
 
 
 def told(asked: bool, accelerator: Accelerator) -> bool:
@@ -180,28 +310,8 @@ def told(asked: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(flag, "sum") if accelerator.num_processes > 1 else flag)
 
 
-def judge(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
-    """Whether this epoch is the best so far; `progress.ended` where patience is at its end."""
-    score = monitored(looked, settings.monitor)
-    better = progress.best is None or score > progress.best
-    if better:
-        progress.best, progress.best_epoch = score, progress.epoch
-    progress.misses = 0 if better or not last_phase else progress.misses + 1
-    progress.ended = settings.patience is not None and progress.misses >= settings.patience
-    return better
-
-
-def monitored(looked: Evaluation, monitor: str) -> float:
-    """The score to maximise."""
-    if monitor == "loss":
-        return -float(looked.loss if looked.loss is not None else math.inf)
-    scores = looked.scores
-    value = float(scores.dice.nanmean()) if monitor == "mdice" else float(getattr(scores, monitor))
-    return value if math.isfinite(value) else -1.0
-
-
-def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
-    """For every epoch, the step its learning-rate curve began at and the steps the curve spans."""
+def _curves(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int, int]]:
+    """For every epoch, the step its learning-rate curve began at, the steps the curve spans, and which curve it is."""
     starts: list[int] = []
     epoch = 0
     for phase in plan.phases:
@@ -210,23 +320,7 @@ def _segments(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int]]:
         epoch += phase.epochs
     bounds = [*starts, epoch]
     return [
-        (ends[start], ends[end] - ends[start]) for start, end in itertools.pairwise(bounds) for _ in range(start, end)
+        (ends[start], ends[end] - ends[start], segment)
+        for segment, (start, end) in enumerate(itertools.pairwise(bounds))
+        for _ in range(start, end)
     ]
-
-
-def _epoch_done(
-    progress: Progress, plan: Plan, phase: Phase, lr: float, steps: int, looked: Evaluation | None, best: bool
-) -> EpochDone:
-    return EpochDone(
-        epoch=progress.epoch,
-        epochs=plan.epochs,
-        phase=phase.name,
-        step=progress.step,
-        loss=progress.loss / steps,
-        lr={part: lr * how.lr_scale for part, how in phase.learn.items()},
-        seconds=progress.seconds,
-        images_per_second=progress.images / max(progress.seconds, 1e-9),
-        val=looked.scores if looked else None,
-        val_loss=looked.loss if looked else None,
-        best=best,
-    )

@@ -60,19 +60,21 @@ class SGD:
         return torch.optim.SGD(groups, momentum=self.momentum, nesterov=self.nesterov)
 
 
-def grouped(model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerFactory, decay_1d: bool) -> list[Group]:
-    """Every learning parameter in exactly one group; a group is one (rate scale, decay).
+def grouped(
+    model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerFactory, decay_1d: bool, apart: bool = False
+) -> list[Group]:
+    """Every learning parameter in exactly one group; a group is one (rate scale, decay), or one parameter (`apart`).
 
     `lr_scale` stays in the group for the loop, `names` for checkpoints.
     """
-    groups: dict[tuple[float, float], Group] = {}
+    groups: dict[tuple[float, float, str], Group] = {}
     for name, parameter in model.named_parameters():
         if name not in learning:
             continue
         how = learning[name]
         decay = factory.weight_decay * how.decay * (decay_1d or parameter.ndim > 1)
         group = groups.setdefault(
-            (how.lr_scale, decay),
+            (how.lr_scale, decay, name if apart else ""),
             {
                 "params": [],
                 "names": [],
@@ -84,6 +86,14 @@ def grouped(model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerF
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
+
+
+def set_rates(optimizer: torch.optim.Optimizer, learning: Mapping[str, Learn], rates: Mapping[str, float]) -> None:
+    """Multiply the scale of each parameter that has a group of its own."""
+    for group in optimizer.param_groups:
+        (name, *_) = group["names"]
+        if name in rates:
+            group["lr_scale"] = learning[name].lr_scale * rates[name]
 
 
 State = dict[str, dict[str, Any]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from segrun.errors import RequestError
 
@@ -22,6 +23,10 @@ class Schedule(ABC):
         if step < warmup:
             return (step + 1) / (warmup + 1) * self.curve(0.0)
         return self.curve((step - warmup) / max(1, total - warmup))
+
+    def of(self, segment: int) -> Schedule:
+        """The schedule of the n-th curve, where phases begin their own (`restart`)."""
+        return self
 
     @abstractmethod
     def curve(self, t: float) -> float:
@@ -59,21 +64,48 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Cosine up from 1/div to 1 over pct_start, cosine down to 1/(div · final_div) (Smith & Topin, 2019)."""
+    """Cosine up from 1/div to 1 over pct_start, cosine down to 1/(div · final_div) (Smith & Topin, 2019).
 
-    pct_start: float
+    pct_start: one share, or one for each curve where phases begin their own (the last one for the rest).
+    """
+
+    pct_start: float | Sequence[float]
     div: float
     final_div: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.pct_start < 1:
+        shares = [self.pct_start] if isinstance(self.pct_start, (int, float)) else list(self.pct_start)
+        if not shares or not all(0 < share < 1 for share in shares):
             raise RequestError(f"schedule.pct_start={self.pct_start}: between 0 and 1.")
+
+    def of(self, segment: int) -> Schedule:
+        if isinstance(self.pct_start, (int, float)):
+            return self
+        return replace(self, pct_start=self.pct_start[min(segment, len(self.pct_start) - 1)])
 
     def curve(self, t: float) -> float:
         low, end = 1 / self.div, 1 / (self.div * self.final_div)
-        if t < self.pct_start:
-            return _between(low, 1.0, t / self.pct_start)
-        return _between(1.0, end, (t - self.pct_start) / (1 - self.pct_start))
+        rise = self.pct_start if isinstance(self.pct_start, (int, float)) else self.pct_start[0]
+        if t < rise:
+            return _between(low, 1.0, t / rise)
+        return _between(1.0, end, (t - rise) / (1 - rise))
+
+
+@dataclass(frozen=True)
+class SlantedTriangle(Schedule):
+    """Linear up over the first `cut` of the steps, linear down over the rest, from and to 1/`ratio` (ULMFiT: Howard &
+    Ruder, ACL 2018: cut 0.1, ratio 32)."""
+
+    cut: float
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cut < 1 or self.ratio < 1:
+            raise RequestError(f"schedule: cut={self.cut} is between 0 and 1, ratio={self.ratio} at least 1.")
+
+    def curve(self, t: float) -> float:
+        p = t / self.cut if t < self.cut else 1 - (t - self.cut) / (1 - self.cut)
+        return (1 + p * (self.ratio - 1)) / self.ratio
 
 
 def _between(start: float, end: float, t: float) -> float:

@@ -10,6 +10,7 @@ from segrun.errors import RequestError, listed
 MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
 
 
+SAVES = ("full", "delta")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -59,6 +60,8 @@ class TrainerSettings:
     patience: Optional[int]  # noqa: UP045
     ema: Optional[float]  # noqa: UP045
     decay_1d: bool
+    save: str
+    cka: bool
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "accumulate", "eval_every"):
@@ -66,6 +69,8 @@ class TrainerSettings:
                 raise RequestError(f"trainer.{key}={getattr(self, key)}: at least 1.")
         if self.steps is not None and self.steps < self.epochs:
             raise RequestError(f"trainer.steps={self.steps}: at least one an epoch, of which there are {self.epochs}.")
+        if self.save not in SAVES:
+            raise RequestError(f"trainer.save={self.save}: choose {listed(SAVES)}.")
         if self.monitor not in MONITORS:
             raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
         if self.precision not in PRECISIONS:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
 from segrun.errors import RequestError
 
-Kind = Literal["weight", "bias", "norm", "token"]
-ALL: frozenset[Kind] = frozenset(("weight", "bias", "norm", "token"))
+Kind = Literal["weight", "bias", "norm_weight", "norm_bias", "token", "adapter"]
+ALL: frozenset[Kind] = frozenset(get_args(Kind))
 
 NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -21,6 +22,10 @@ NORMS = (
     nn.LocalResponseNorm,
     nn.RMSNorm,
 )
+
+
+class Adapter(nn.Module):
+    """Marks what is inserted into a pretrained model to learn in its place: all parameters inside are adapters'."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,6 @@ def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Ite
     Raises:
         ValueError: a parameter that no part, or more than one, would hold.
     """
-    kinds = {
-        f"{path}.{name}" if path else name: kind_of(module, name)
-        for path, module in model.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-    }
     came = set(loaded)
     held = {name for name, _ in model.named_modules()}
     owner: dict[str, str] = {}
@@ -106,7 +106,7 @@ def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Ite
             if name in owner:
                 raise ValueError(f"{name} is in both {owner[name]} and {part}")
             owner[name] = part
-            inside.append(Parameter(name, kinds[name], parameter.numel(), name in came))
+            inside.append(Parameter(name, _kind_in(model, name), parameter.numel(), plain(name) in came))
         if inside:  # a stage that only pools is no part
             parts.append(Part(part, tuple(inside), tuple(path for path in paths if path in held)))
     if orphans := [name for name, _ in model.named_parameters() if name not in owner]:
@@ -114,13 +114,31 @@ def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Ite
     return Parts(parts)
 
 
+def plain(name: str) -> str:
+    """The parameter's name without a parametrization: torch makes `parametrizations.weight.original` of `weight`."""
+    return re.sub(r"\bparametrizations\.(\w+)\.original$", r"\1", name)
+
+
 def kind_of(module: nn.Module, name: str) -> Kind:
-    """Every parameter is of exactly one kind: a norm's own, a bias, a token (class token, position
-    embedding: held by a module that is no layer), or a weight."""
+    """Every parameter is of exactly one kind: an adapter's, a norm's own scale or shift, a bias, a token (class token,
+    position embedding: held by a module that is no layer), or a weight."""
+    if isinstance(module, Adapter):
+        return "adapter"
+    is_bias = name == "bias" or name.endswith("_bias")
     if isinstance(module, NORMS):
-        return "norm"
-    if name == "bias" or name.endswith("_bias"):
+        return "norm_bias" if is_bias else "norm_weight"
+    if is_bias:
         return "bias"
     if any(word in name for word in ("token", "pos_embed", "position")):
         return "token"
     return "weight"
+
+
+def _kind_in(model: nn.Module, name: str) -> Kind:
+    *path, own = plain(name).split(".")
+    module = model
+    for step in path:
+        module = module.get_submodule(step)
+        if isinstance(module, Adapter):  # whatever it is inside
+            return "adapter"
+    return kind_of(module, own)

@@ -16,7 +16,8 @@ from segrun.models.parts import Parts, parts_of
 
 
 class Output(NamedTuple):
-    """features: one map a level; tasks: one entry a task, (B, outputs, H, W) at the images' size."""
+    """features: one map a level; tasks: one entry a task, (B, outputs, H, W) at the images' size, or as the head made
+    them where it has `full_size = False` or no map to give."""
 
     features: list[Tensor]
     tasks: dict[str, Tensor]
@@ -55,17 +56,21 @@ class Segmenter(nn.Module):
                     f"images of {size[1]}×{size[0]} pixels are too small for this backbone, whose deepest map has "
                     f"stride {stride}: enlarge them, such as sizing=resize sizing.size=[{2 * stride},{2 * stride}]."
                 ) from error
-        tasks = {
-            name: F.interpolate(scores, size, mode="bilinear", align_corners=False)
-            if (scores := head(features)).shape[-2:] != size
-            else scores
-            for name, head in self.heads.items()
-        }
+        tasks = {}
+        for name, head in self.heads.items():
+            scores = head(features)
+            if scores.ndim == 4 and scores.shape[-2:] != size and getattr(head, "full_size", True):
+                scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+            tasks[name] = scores
         return Output(features, tasks)
 
     def normalised(self, images: Tensor) -> Tensor:
         unit = 255.0 if images.dtype == torch.uint8 else 1.0
         return (images - self.mean * unit) / (self.std * unit)
+
+    def drop_auxiliary(self) -> None:
+        """Keep the head of the primary task, "mask", alone."""
+        self.heads = nn.ModuleDict({"mask": self.heads["mask"]})
 
     def parts(self) -> Parts:
         """backbone.<stage> from the input on, then what is new in it, then head.<task>."""

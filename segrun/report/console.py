@@ -88,7 +88,13 @@ class TrainingReport:
 
 
 def show_result(
-    scores: Scores, split: str, summaries: Mapping[str, Any], cost: Mapping[str, Any], folder: Path, progress: Training
+    scores: Scores,
+    split: str,
+    summaries: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    drift: Mapping[str, float],
+    folder: Path,
+    progress: Training,
 ) -> None:
     """The table a class, what it cost, where everything is, and what to type next."""
     out = console()
@@ -98,10 +104,13 @@ def show_result(
     share = cost["parameters_trained"] / cost["parameters_total"]
     out.print(
         f"cost: {cost['parameters_trained']:,} of {cost['parameters_total']:,} parameters trained ({share:.0%}), "
-        f"{cost['seconds']:.0f} s, {cost['images_per_second']:.1f} images/s"
+        f"{cost['seconds']:.0f} s, {cost['images_per_second']:.1f} images/s, "
+        f"checkpoint {cost['checkpoint_bytes'] / 1e6:.1f} MB"
         + (f", {cost['peak_memory_bytes'] / 2**30:.1f} GiB at most" if cost["peak_memory_bytes"] else ""),
         highlight=False,
     )
+    moved = "  ".join(f"{part.removeprefix('backbone.')} {share:.1%}" for part, share in drift.items())
+    out.print(f"drift from the start: {moved}", highlight=False, markup=False)
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True, markup=False)
     quoted = f"'{folder}/best.ckpt'" if " " in str(folder) else f"{folder}/best.ckpt"
     out.print(

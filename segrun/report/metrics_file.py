@@ -30,6 +30,8 @@ def row(event: EpochDone) -> dict[str, object]:
         "step": event.step,
         "phase": event.phase,
         "loss": event.loss,
+        "losses": dict(event.losses),
+        "weights": dict(event.weights),
         "lr": dict(event.lr),
         "seconds": round(event.seconds, 3),
         "images_per_second": round(event.images_per_second, 2),

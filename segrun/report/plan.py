@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -32,15 +33,21 @@ def plan_table(plan: Plan, parts: Parts, lr: float) -> Table:
     sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
     learning = (sum(sizes[name] for name in phase.learning(parts)) for phase in plan.phases)
     table.add_row("learning", f"{total:,}", "", *(f"{n:,}" for n in learning))
+    if any(phase.terms for phase in plan.phases):
+        table.add_row("terms", "", "", *("+".join(term.name for term in phase.terms) or "–" for phase in plan.phases))
+    if any(phase.rates for phase in plan.phases):
+        table.add_row("rates", "", "", *("measured a tensor" if phase.rates else "–" for phase in plan.phases))
     return table
 
 
-def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport) -> str:
+def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport, notes: Sequence[str] = ()) -> str:
     """The same as text, for plan.txt."""
     text = io.StringIO()
     console = Console(file=text, width=max(110, 40 + 16 * len(plan.phases)))
     console.print(plan_table(plan, parts, lr))
     console.print(f"weights: {report}", markup=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"strategy: {note}", markup=False, soft_wrap=True)
     return text.getvalue()
 
 

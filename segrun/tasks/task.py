@@ -9,10 +9,11 @@ from segrun.tasks.losses import Loss
 
 @dataclass(frozen=True)
 class Task:
-    """name: its head's name in the model and its target's in the batch; weight: of its loss in the sum.
-    The primary task is the one that is scored, exported and kept."""
+    """name: its head's name in the model and its target's in the batch; weight: of its loss in the sum;
+    regression: uncertainty weighting has another formula for it. The primary task is scored, exported and kept."""
 
     name: str
     loss: Loss
     weight: float = 1.0
     primary: bool = True
+    regression: bool = False

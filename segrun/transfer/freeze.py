@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from segrun.errors import RequestError
 from segrun.models.parts import Parts
 
+NONE: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True)
 class FreezeStep:
-    """epochs in which the parts named in `frozen` stand still."""
+    """epochs in which the parts named in `frozen` stand still.
+
+    thawed: those of them whose norms learn all the same, scale, shift and statistics. resting: parts that
+    learn while the statistics of their norms stand still.
+    """
 
     epochs: int
-    frozen: frozenset[str] = frozenset()
+    frozen: frozenset[str] = NONE
+    thawed: frozenset[str] = NONE
+    resting: frozenset[str] = NONE
 
 
 class FreezeSchedule(ABC):
@@ -32,18 +43,23 @@ class NoFreeze(FreezeSchedule):
 
 
 class FreezeBackbone(FreezeSchedule):
-    """The whole backbone stands still: for all epochs, or for the first `epochs`."""
+    """The whole backbone stands still: for all epochs (null), for the first so many, or for a share of them."""
 
-    def __init__(self, epochs: int | None) -> None:
+    def __init__(self, epochs: int | float | None) -> None:
         self.epochs = epochs
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         frozen = frozenset(parts.backbone)
         if self.epochs is None:
             return (FreezeStep(epochs, frozen),)
-        if not 1 <= self.epochs < epochs:
-            raise RequestError(f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs.")
-        return FreezeStep(self.epochs, frozen), FreezeStep(epochs - self.epochs)
+        if epochs < 2:
+            raise RequestError(f"freeze.epochs={self.epochs} parts the run in two phases: trainer.epochs=2 or more.")
+        first = max(1, round(self.epochs * epochs)) if 0 < self.epochs < 1 else int(self.epochs)
+        if not 1 <= first < epochs or first != self.epochs >= 1:
+            raise RequestError(
+                f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs, or a share (0.25)."
+            )
+        return FreezeStep(first, frozen), FreezeStep(epochs - first)
 
 
 class FreezeStages(FreezeSchedule):
@@ -60,14 +76,25 @@ class FreezeStages(FreezeSchedule):
         return (FreezeStep(epochs, frozenset(parts.backbone[: self.stages + 1])),)
 
 
+class FreezeStatistics(FreezeSchedule):
+    """Everything learns, but the statistics of the backbone's norms stand still, those of the weights' own data
+    (`norm_eval` in mmsegmentation): for small batches, whose statistics are noise."""
+
+    def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
+        return (FreezeStep(epochs, resting=frozenset(parts.backbone)),)
+
+
 class GradualUnfreeze(FreezeSchedule):
     """From the top: first the heads alone, then every `every` epochs one part of the backbone more, the last
-    epochs with everything (ULMFiT: Howard & Ruder, ACL 2018, with every = 1)."""
+    epochs with everything (ULMFiT: Howard & Ruder, ACL 2018, with every = 1).
 
-    def __init__(self, every: int) -> None:
+    thaw_norms: the norms of frozen parts learn from the first step (as fastai does).
+    """
+
+    def __init__(self, every: int, thaw_norms: bool = False) -> None:
         if every < 1:
             raise RequestError(f"freeze.every={every}: at least one epoch a step.")
-        self.every = every
+        self.every, self.thaw_norms = every, thaw_norms
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         backbone = parts.backbone
@@ -77,5 +104,52 @@ class GradualUnfreeze(FreezeSchedule):
                 f"freeze=gradual needs {self.every * len(backbone) + 1} epochs or more for {len(backbone)} parts at "
                 f"freeze.every={self.every}; trainer.epochs={epochs}."
             )
-        steps = [FreezeStep(self.every, frozenset(backbone[:frozen])) for frozen in range(len(backbone), 0, -1)]
+        frozen = [frozenset(backbone[:count]) for count in range(len(backbone), 0, -1)]
+        steps = [FreezeStep(self.every, still, still if self.thaw_norms else NONE) for still in frozen]
         return (*steps, FreezeStep(rest))
+
+
+class Surgical(FreezeSchedule):
+    """Of the backbone just one block learns (Lee et al., ICLR 2023: the first where the images look different,
+    the last where the classes do).
+
+    block: its place, 0 for the stem, -1 for the last; or a glob, or several, over the names of parts.
+    """
+
+    def __init__(self, block: int | str | Sequence[str]) -> None:
+        self.block = block
+
+    def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
+        backbone, block = parts.backbone, self.block
+        if isinstance(block, int):
+            if not -len(backbone) <= block < len(backbone):
+                raise RequestError(f"freeze.block={block}: this backbone has the parts 0 to {len(backbone) - 1}.")
+            learning: tuple[str, ...] = (backbone[block],)
+        else:
+            learning = parts.select(*([block] if isinstance(block, str) else block))
+        return (FreezeStep(epochs, frozenset(backbone) - frozenset(learning)),)
+
+
+class Steps(FreezeSchedule):
+    """From epoch e (counted from 0) the parts learn that these globs match, and no others.
+
+    steps: [{epoch: 0, learn: ["head.*"]}, {epoch: 3, learn: ["*"]}]
+    """
+
+    def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        for step in steps:
+            if set(step) != {"epoch", "learn"}:
+                raise RequestError(f"freeze.steps: {dict(step)} is to be {{epoch: …, learn: [globs]}}.")
+        self.steps = steps
+
+    def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
+        starts = [int(step["epoch"]) for step in self.steps]
+        bounds = [*starts, epochs]
+        if not starts or starts[0] != 0 or any(later <= earlier for earlier, later in pairwise(bounds)):
+            raise RequestError(f"freeze.steps: epochs {starts}; they start at 0 and rise to less than {epochs}.")
+        made = []
+        for step, (start, end) in zip(self.steps, pairwise(bounds), strict=True):
+            globs = step["learn"]
+            learning = parts.select(*([globs] if isinstance(globs, str) else globs))
+            made.append(FreezeStep(end - start, frozenset(parts) - frozenset(learning)))
+        return tuple(made)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
 
 from segrun.errors import RequestError, listed
 from segrun.models.parts import ALL, Kind, Parts
+
+if TYPE_CHECKING:
+    from segrun.transfer.terms import Term
+
+# (weights, mean gradients), by parameter → the share of the rate of each
+Rates = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -30,17 +38,28 @@ class Phase:
     """A run of epochs in which what learns, the rates' scales and the terms stay the same.
 
     A part absent from `learn` gets no gradient *and* is in eval mode: statistics and dropout stand still.
-    schedule: whether the learning-rate schedule goes on over the phases or begins anew.
+    terms: what is added to the loss. rates: asked at each epoch's start for a scale a tensor, on top of lr_scale.
+    schedule: whether the learning-rate schedule goes on over the phases or begins anew. keep: the weights at
+    the phase's end are stored, for the strategy's candidates.
     """
 
     name: str
     epochs: int
     learn: Mapping[str, Learn]
+    terms: tuple[Term, ...] = ()
+    rates: Rates | None = None
     schedule: Literal["continue", "restart"] = "continue"
+    keep: bool = False
 
     def learning(self, parts: Parts) -> dict[str, Learn]:
-        """Parameter name → how it learns, for every parameter that does."""
-        return {p.name: how for part, how in self.learn.items() for p in parts[part].parameters if p.kind in how.kinds}
+        """Parameter name → how it learns, for every parameter that does. What a term holds is not decayed besides."""
+        held = frozenset().union(*(term.holds(parts) for term in self.terms))
+        return {
+            p.name: replace(how, decay=0.0) if p.name in held else how
+            for part, how in self.learn.items()
+            for p in parts[part].parameters
+            if p.kind in how.kinds
+        }
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,29 @@ class Plan:
     @property
     def epochs(self) -> int:
         return sum(phase.epochs for phase in self.phases)
+
+    def under(self, terms: Sequence[Term], parts: Parts) -> Plan:
+        """The same plan with the terms, in the phases in which something learns that was loaded: elsewhere they
+        would have nothing to hold.
+
+        Raises:
+            RequestError: there is no such phase, or a term cannot work on this model or plan.
+        """
+        if not terms:
+            return self
+        loaded = {p.name for part in parts.values() for p in part.parameters if p.loaded}
+        acts = [not loaded.isdisjoint(phase.learning(parts)) for phase in self.phases]
+        names = listed(term.name for term in terms)
+        if not loaded:
+            raise RequestError(f"term={names}: holds on to pretrained weights, and none were loaded.")
+        if not any(acts):
+            raise RequestError(f"term={names}: nothing that was loaded learns in this plan, so nothing is to be held.")
+        for term in terms:
+            term.check(parts, self.phases[: acts.index(True)])
+        phases = (
+            replace(phase, terms=tuple(terms)) if act else phase for phase, act in zip(self.phases, acts, strict=True)
+        )
+        return Plan(tuple(phases))
 
     def check(self, parts: Parts) -> Plan:
         """Raises RequestError: unknown parts, a phase without epochs or without learning parameters, or

@@ -1,40 +1,103 @@
-"""Strategies: how the pretrained weights are adapted, and at which relative learning rate."""
+"""Strategies: what of the pretrained model is adapted, and at which relative learning rate."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
-from segrun.errors import RequestError
-from segrun.models.parts import Parts
-from segrun.transfer.freeze import FreezeSchedule
+from torch import Tensor
+
+from segrun.errors import RequestError, listed
+from segrun.models.parts import ALL, Kind, Parts
+from segrun.models.segmenter import Segmenter
+from segrun.transfer.freeze import FreezeSchedule, FreezeStep
 from segrun.transfer.plan import Learn, Phase, Plan
+
+Weights = Mapping[str, Tensor]
+NORM: frozenset[Kind] = frozenset(("norm_weight", "norm_bias"))
 
 
 class Strategy(ABC):
     """Makes the plan from names alone; it never sees the optimizer or the loop."""
 
+    def adapt(self, model: Segmenter) -> list[str]:
+        """Insert what the strategy adds to a model that has its pretrained weights; returns what to say of it."""
+        return []
+
     @abstractmethod
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
         """Raises RequestError where the freeze schedule or the model contradicts the strategy."""
 
+    def export(self, model: Segmenter) -> None:  # noqa: B027 – most strategies insert nothing
+        """Merge what `adapt` has inserted, as far as that can be done exactly: for the checkpoint that is kept."""
+
+    def candidates(self, kept: Sequence[Weights], end: Weights) -> Iterator[tuple[str, Weights]]:
+        """Weights to try after training, with their names. kept: of the phases with `keep`, in order; end: the
+        best so far. The engine estimates statistics anew, scores them on val, and keeps the best."""
+        yield from ()
+
 
 class Finetune(Strategy):
-    """Everything that the freeze schedule leaves free learns, the backbone at `backbone_lr` of the rate."""
+    """Everything that the freeze schedule leaves free learns, the backbone at `backbone_lr` of the rate.
 
-    def __init__(self, backbone_lr: float) -> None:
-        if backbone_lr <= 0:
-            raise RequestError(f"strategy.backbone_lr={backbone_lr}: above 0; freeze=backbone makes it stand still.")
-        self.backbone_lr = backbone_lr
+    kinds: of the backbone's parameters just these learn (BitFit: Ben Zaken et al., ACL 2022: the biases; in a ResNet
+    only norms have any); null: all. statistics: whether the backbone's norms collect statistics.
+    restart: the learning-rate schedule begins anew with each phase (LP-FT: Kumar et al., ICLR 2022).
+    later_lr: scale of all rates after the first phase.
+    """
+
+    def __init__(
+        self,
+        backbone_lr: float,
+        kinds: Sequence[Kind] | None = None,
+        statistics: bool = True,
+        restart: bool = False,
+        later_lr: float = 1.0,
+    ) -> None:
+        for key, rate in (("backbone_lr", backbone_lr), ("later_lr", later_lr)):
+            if rate <= 0:
+                raise RequestError(f"strategy.{key}={rate}: above 0; freeze=backbone makes it stand still.")
+        if unknown := [kind for kind in kinds or () if kind not in get_args(Kind)]:
+            raise RequestError(f"strategy.kinds: {listed(unknown)}; choose {', '.join(get_args(Kind))}.")
+        self.backbone_lr, self.statistics, self.restart, self.later_lr = backbone_lr, statistics, restart, later_lr
+        self.kinds: frozenset[Kind] = ALL if kinds is None else frozenset(kinds)
+
+    def scales(self, parts: Parts) -> Mapping[str, float]:
+        """The share of the rate of each part."""
+        return {name: self.backbone_lr if name in parts.backbone else 1.0 for name in parts}
 
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
-        backbone = set(parts.backbone)
+        steps, scales = freeze(parts, epochs), self.scales(parts)
+        if self.kinds != ALL:
+            self._check_kinds(parts, steps)
         phases = []
-        for step in freeze(parts, epochs):
-            learn = {
-                n: Learn(lr_scale=self.backbone_lr if n in backbone else 1.0) for n in parts if n not in step.frozen
-            }
-            phases.append(Phase(_name(parts, step.frozen), step.epochs, learn))
+        for index, step in enumerate(steps):
+            learn = {}
+            for name in parts:
+                how = self._learn(parts, name, step, scales[name] * (self.later_lr if index else 1.0))
+                if any(p.kind in how.kinds for p in parts[name].parameters):
+                    learn[name] = how
+            phases.append(
+                Phase(_name(parts, step), step.epochs, learn, schedule="restart" if self.restart else "continue")
+            )
         return Plan(tuple(phases))
+
+    def _learn(self, parts: Parts, name: str, step: FreezeStep, scale: float) -> Learn:
+        if name in step.frozen:
+            return Learn(NORM if name in step.thawed else frozenset(), scale)
+        if name not in parts.backbone:
+            return Learn(lr_scale=scale)
+        return Learn(self.kinds, scale, statistics=self.statistics and name not in step.resting)
+
+    def _check_kinds(self, parts: Parts, steps: Sequence[FreezeStep]) -> None:
+        if any(step.frozen.intersection(parts.backbone) for step in steps):
+            raise RequestError(
+                f"this strategy adapts the backbone by its {' and '.join(sorted(self.kinds))} parameters alone, all of "
+                "them from the first step; a freeze schedule would freeze these, too. Use freeze=none."
+            )
+        if not any(p.kind in self.kinds for name in parts.backbone for p in parts[name].parameters):
+            raise RequestError(f"this backbone has no parameters of the kinds {', '.join(sorted(self.kinds))}.")
 
 
 class FeatureExtraction(Finetune):
@@ -67,8 +130,13 @@ class Scratch(Finetune):
         return super().plan(parts, freeze, epochs)
 
 
-def _name(parts: Parts, frozen: frozenset[str]) -> str:
-    if not frozen:
+def _name(parts: Parts, step: FreezeStep) -> str:
+    backbone = parts.backbone
+    learning = [name for name in backbone if name not in step.frozen]
+    if not learning:
+        return "heads"
+    if not step.frozen:
         return "all"
-    learning = [name for name in parts if name not in frozen]
-    return "heads" if not set(parts.backbone) - frozen else f"from {learning[0].removeprefix('backbone.')}"
+    if learning == list(backbone[-len(learning) :]):
+        return f"from {learning[0].removeprefix('backbone.')}"
+    return " ".join(name.removeprefix("backbone.") for name in learning[:3]) + ("…" if len(learning) > 3 else "")

@@ -111,9 +111,9 @@ def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
     whole = segrun.train([*wanted, "output=whole"]).folder
     step, done = loop.step, []
 
-    def interrupted(*args: Any) -> tuple[float, bool]:
+    def interrupted(*args: Any) -> Any:
         done.append(1)
-        return step(*args[:-1], len(done) == stop_after)
+        return step(*args[:-2], len(done) == stop_after, args[-1])
 
     monkeypatch.setattr(loop, "step", interrupted)
     with pytest.raises(Interrupted):
@@ -271,7 +271,7 @@ def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
 
 
 def test_early_stopping_ends_the_last_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segrun.engine.loop.monitored", lambda looked, monitor: 0.5)
+    monkeypatch.setattr("segrun.engine.selection.monitored", lambda looked, monitor: 0.5)
     folder = segrun.train([*SCRATCH, "trainer.epochs=9", "trainer.patience=2"]).folder
     assert json.loads((folder / "result.json").read_text())["epochs"] == 3
 

@@ -11,7 +11,8 @@ from segrun.data.augment import Augment
 from segrun.data.loading import Key, Stream, TrainingSamples, as_float, collate, training_batches
 from segrun.data.shapes import Shapes
 from segrun.data.sizing import Sizing
-from segrun.types import Batch, Sample
+from segrun.tasks.targets import Targets
+from segrun.types import Batch, Example
 
 STRONG = Augment(scale=(0.3, 1), stretch=1.3, hflip=0.5, vflip=0.5, rotate90=True, colour=0.4, blur=0.5)
 
@@ -22,11 +23,11 @@ def taken(stream: Stream, batches: int) -> list[list[Key]]:
 
 def samples(seed: int = 0, augment: Augment | None = STRONG, sizing: Sizing | None = None) -> TrainingSamples:
     data = Shapes(32, train=5, val=1, test=1, objects=3, seed=0)
-    return TrainingSamples(data, data.splits["train"], sizing or Sizing("keep", None), augment, seed)
+    return TrainingSamples(data, data.splits["train"], sizing or Sizing("keep", None), augment, seed, Targets({}, 6))
 
 
-def same(one: Sample, other: Sample) -> bool:
-    return torch.equal(one.image, other.image) and torch.equal(one.mask, other.mask)
+def same(one: Example, other: Example) -> bool:
+    return torch.equal(one.image, other.image) and torch.equal(one.targets["mask"], other.targets["mask"])
 
 
 def test_each_pass_shows_every_image_once() -> None:
@@ -73,8 +74,8 @@ def test_a_sample_depends_on_seed_pass_and_index_alone() -> None:
 def test_images_of_one_pass_are_not_all_changed_in_the_same_way() -> None:
     flips = Augment(scale=(1, 1), stretch=1, hflip=0.5, vflip=0, rotate90=False, colour=0, blur=0)
     data = samples(augment=flips)
-    flipped = [torch.equal(data[0, i].mask, data.data.mask(data.names[i]).flip(1)) for i in range(5)]
-    again = [torch.equal(data[r, 0].mask, data.data.mask(data.names[0]).flip(1)) for r in range(8)]
+    flipped = [torch.equal(data.sample((0, i)).mask, data.data.mask(data.names[i]).flip(1)) for i in range(5)]
+    again = [torch.equal(data.sample((r, 0)).mask, data.data.mask(data.names[0]).flip(1)) for r in range(8)]
     assert set(flipped) == set(again) == {True, False}
 
 
@@ -99,7 +100,8 @@ def test_the_number_of_workers_changes_nothing() -> None:
 
 def test_without_augmentation_a_sample_is_the_image_itself() -> None:
     data = samples(augment=None)
-    assert same(data[3, 1], data.data.sample("train-001"))
+    plain = data.data.sample("train-001")
+    assert torch.equal(data[3, 1].image, plain.image) and torch.equal(data[3, 1].targets["mask"], plain.mask)
 
 
 def test_windows_are_drawn_also_without_augmentation() -> None:
@@ -119,13 +121,13 @@ def test_a_batch_keeps_names_images_and_masks_together() -> None:
     batch = collate([data[0, 4], data[0, 1]])
     assert len(batch) == 2 and batch.names == ("train-004", "train-001")
     assert torch.equal(batch.images[1], data[0, 1].image)
-    assert torch.equal(batch.targets["mask"][0], data[0, 4].mask)
+    assert torch.equal(batch.targets["mask"][0], data[0, 4].targets["mask"])
 
 
 def test_8_bit_and_16_bit_images_meet_as_floats() -> None:
-    mask = torch.zeros(2, 2, dtype=torch.uint8)
-    eight = Sample("a", torch.full((3, 2, 2), 51, dtype=torch.uint8), mask)
-    sixteen = Sample("b", torch.full((3, 2, 2), 0.5), mask)
+    targets = {"mask": torch.zeros(2, 2, dtype=torch.uint8)}
+    eight = Example("a", torch.full((3, 2, 2), 51, dtype=torch.uint8), targets)
+    sixteen = Example("b", torch.full((3, 2, 2), 0.5), targets)
     batch = collate([eight, sixteen])
     assert torch.allclose(batch.images[:, 0, 0, 0], torch.tensor([0.2, 0.5]))
     assert torch.equal(as_float(eight.image), batch.images[0])

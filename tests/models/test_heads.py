@@ -11,6 +11,7 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 from segrun import config
 from segrun.commands import assemble
 from segrun.engine.device import accelerator
+from segrun.engine.objective import Objective
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step
 from segrun.errors import RequestError
@@ -20,6 +21,7 @@ from segrun.models.heads.fcn import FCN
 from segrun.models.heads.lraspp import LRASPP
 from segrun.models.heads.unet import UNet
 from segrun.models.segmenter import Segmenter
+from segrun.tasks.balance import Fixed
 from segrun.types import Batch
 
 LEVELS = (Level(4, 2), Level(6, 4), Level(8, 8), Level(10, 16), Level(12, 32))
@@ -136,7 +138,8 @@ def test_image_pooling_of_a_single_image_is_refused_with_the_cure() -> None:
     batch = Batch(("a",), torch.rand(1, 3, 64, 64), {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two images a batch.*head=unet"):
-        step(model, optimizer, [assemble.task(values)], [batch], settings, accelerator("cpu", "fp32"), stopping=False)
+        objective = Objective([assemble.task(values)], Fixed())
+        step(model, optimizer, objective, [batch], settings, accelerator("cpu", "fp32"), stopping=False, seed=0)
 
 
 def twins(ours: nn.Module, theirs: nn.Module) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from segrun import config
 from segrun.commands import assemble
 from segrun.errors import RequestError
 from segrun.models.loading import LoadReport
-from segrun.models.parts import Parts, kind_of, parts_of
+from segrun.models.parts import Adapter, Parts, kind_of, parts_of, plain
 from segrun.models.segmenter import Segmenter
 
 STAGES = ("backbone.stem", "backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
@@ -56,8 +59,8 @@ def test_every_batch_norm_belongs_to_the_modules_of_one_part(backbone: str) -> N
 def test_kinds_say_what_a_parameter_is(small: Parts) -> None:
     kinds = {p.name: p.kind for part in small.values() for p in part.parameters}
     assert kinds["backbone.body.features.0.0.weight"] == "weight"
-    assert kinds["backbone.body.features.0.1.weight"] == "norm"
-    assert kinds["backbone.body.features.0.1.bias"] == "norm"
+    assert kinds["backbone.body.features.0.1.weight"] == "norm_weight"
+    assert kinds["backbone.body.features.0.1.bias"] == "norm_bias"
     assert kinds["heads.mask.output.weight"] == "weight"
     assert kinds["heads.mask.output.bias"] == "bias"
 
@@ -66,9 +69,33 @@ def test_attention_biases_and_tokens_have_their_kinds() -> None:
     attention = nn.MultiheadAttention(8, 2)
     assert kind_of(attention, "in_proj_weight") == "weight"
     assert kind_of(attention, "in_proj_bias") == "bias"
-    assert kind_of(nn.LayerNorm(8), "bias") == "norm"
+    assert kind_of(nn.LayerNorm(8), "bias") == "norm_bias"
     assert kind_of(nn.Module(), "class_token") == "token"
     assert kind_of(nn.Module(), "pos_embedding") == "token"
+
+
+def test_a_parametrized_parameter_keeps_its_kind_and_stays_loaded() -> None:
+    model = nn.ModuleDict({"conv": nn.Conv2d(1, 1, 1), "norm": nn.BatchNorm2d(1)})
+    before = parts_of(model, {"all": ["conv", "norm"]})["all"].parameters
+    for layer, name in itertools.product(model.values(), ("weight", "bias")):
+        parametrize.register_parametrization(layer, name, nn.Identity())
+    after = parts_of(model, {"all": ["conv", "norm"]}, [p.name for p in before])["all"].parameters
+    assert {plain(p.name): p.kind for p in after} == {p.name: p.kind for p in before}
+    assert all(p.loaded and p.name.endswith(".original") for p in after)
+
+
+def test_all_inside_an_adapter_is_the_adapters() -> None:
+    class Small(Adapter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+            self.token = nn.Parameter(torch.zeros(2))
+
+    model = nn.ModuleDict({"layer": nn.Linear(2, 2)})
+    model["layer"].adapter = Small()
+    kinds = {p.name: p.kind for p in parts_of(model, {"all": ["layer"]})["all"].parameters}
+    assert {kind for name, kind in kinds.items() if "adapter" in name} == {"adapter"}
+    assert [kind for name, kind in kinds.items() if "adapter" not in name] == ["weight", "bias"]
 
 
 def test_globs_select_names_in_model_order(small: Parts) -> None:

@@ -14,7 +14,7 @@ def parts(stem: bool = True, deep: bool = True, fresh_norm: bool = False) -> Par
 
     def part(name: str, loaded: bool) -> Part:
         weight = Parameter(f"{name}.conv.weight", "weight", 90, loaded)
-        norm = Parameter(f"{name}.norm.weight", "norm", 10, loaded and not fresh_norm)
+        norm = Parameter(f"{name}.norm.weight", "norm_weight", 10, loaded and not fresh_norm)
         return Part(name, (weight, norm, Parameter(f"{name}.conv.bias", "bias", 10, loaded)), (name,))
 
     return Parts([part("backbone.stem", stem), part("backbone.deep", deep), part("head.mask", False)])
@@ -35,7 +35,7 @@ def test_a_phase_says_how_each_parameter_learns() -> None:
 
 
 def test_kinds_choose_among_a_parts_parameters() -> None:
-    phase = Phase("bitfit", 1, {"backbone.deep": Learn(kinds=frozenset(["bias", "norm"]))})
+    phase = Phase("bitfit", 1, {"backbone.deep": Learn(kinds=frozenset(["bias", "norm_weight"]))})
     assert set(phase.learning(parts())) == {"backbone.deep.norm.weight", "backbone.deep.conv.bias"}
 
 

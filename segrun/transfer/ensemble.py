@@ -1,0 +1,45 @@
+"""Strategies that choose among weights after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from segrun.errors import RequestError
+from segrun.models.parts import Parts
+from segrun.transfer.freeze import FreezeSchedule
+from segrun.transfer.plan import Plan
+from segrun.transfer.strategies import Finetune, Weights
+
+
+class WiseFT(Finetune):
+    """Weight-space ensemble of the model at the end of its head-only phase, θ₀, and the fine-tuned one, θ₁:
+    (1 − α) θ₀ + α θ₁ for each α of `alphas`, tried on val (Wortsman et al., CVPR 2022).
+
+    There θ₀ is the zero-shot model; a segmentation head has none. α = 1, the fine-tuned model, is always tried.
+    """
+
+    def __init__(self, backbone_lr: float, alphas: Sequence[float], restart: bool) -> None:
+        super().__init__(backbone_lr, restart=restart)
+        if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
+            raise RequestError(f"strategy.alphas={list(alphas)}: numbers from 0 to 1.")
+        self.alphas = tuple(alphas)
+
+    def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
+        if not any(parts[name].loaded for name in parts.backbone):
+            raise RequestError("strategy=wise_ft mixes with the pretrained model, and nothing was loaded.")
+        first, *rest = super().plan(parts, freeze, epochs).phases
+        if not rest or any(name in first.learn for name in parts.backbone):
+            raise RequestError(
+                "strategy=wise_ft mixes with the model at the end of a head-only phase, which this freeze schedule "
+                "does not begin with. Use freeze=head_first."
+            )
+        return Plan((replace(first, keep=True), *rest))
+
+    def candidates(self, kept: Sequence[Weights], end: Weights) -> Iterator[tuple[str, Weights]]:
+        start = kept[0]
+        for alpha in self.alphas:
+            mixed = {n: torch.lerp(start[n], v, alpha) if v.is_floating_point() else v for n, v in end.items()}
+            yield f"α={alpha:g}", mixed
