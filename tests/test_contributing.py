@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import segrun
-from segrun import config
+from segrun import config, transfer
 from segrun.commands import evaluate
 from segrun.config import options
 from segrun.errors import RequestError
@@ -52,6 +52,14 @@ def test_a_backbone_of_ones_own_works_with_every_strategy(plain: str, elsewhere:
     found = segrun.train([*QUICK, *words])
     again = evaluate.run(config.compose("eval", [f"checkpoint={found.folder}", "trust=[plain]"]))
     assert again.scores["confusion"] == found.test["confusion"]  # type: ignore[index]
+
+
+def test_the_strategy_shown_does_what_its_test_says(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "linear_rates.py").write_text(shown("segrun/transfer/linear_rates.py"))
+    monkeypatch.setattr(transfer, "__path__", [*transfer.__path__, str(elsewhere)])
+    space: dict[str, object] = {}
+    exec(shown("tests/transfer/test_linear_rates.py"), space)
+    space["test_rates_rise_in_equal_steps"]()  # type: ignore[operator]
 
 
 def test_the_options_folder_of_ones_own_is_read(plain: str, elsewhere: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,22 +14,15 @@ from segrun import config
 from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.splits import disjoint
-from segrun.engine import checkpoint as checkpoints
-from segrun.engine import delta
-from segrun.engine.checkpoint import Checkpoint
-from segrun.engine.device import autocast, memory_layout
-from segrun.engine.inference import Inference
 from segrun.errors import RequestError, listed
 from segrun.models.backbone import Level
 from segrun.models.heads.blocks import LacksLevel
 from segrun.models.segmenter import Segmenter
-from segrun.models.warm_start import start_from
 from segrun.tasks.auxiliary import Auxiliary
 from segrun.tasks.losses import Loss
 from segrun.tasks.task import Task
 from segrun.transfer.plan import Plan
 from segrun.transfer.strategies import Strategy
-from segrun.types import ClassMap
 
 Trust = Sequence[str] | None  # None: the config is the user's own
 
@@ -109,85 +101,6 @@ def fitting(levels: Sequence[Level]) -> dict[str, str | None]:
 def described(head: str) -> dict[str, Any]:
     values: dict[str, Any] = config.plain(config.compose("describe", [f"head={head}", "backbone.weights=none"]))
     return values
-
-
-def new_segmenter(
-    values: Mapping[str, Any],
-    classes: ClassMap,
-    channels: int,
-    trust: Trust = None,
-    auxiliary: Mapping[str, Auxiliary] | None = None,
-) -> Segmenter:
-    """The model that a training starts from: pretrained backbone and new heads, or `init_from`'s as far as it fits."""
-    if not values["init_from"]:
-        return segmenter(values, len(classes), channels, trust, auxiliary)
-    origin = checkpoints.read(values["init_from"])
-    values = {**values, "backbone": {**values["backbone"], "weights": "none"}}
-    model = segmenter(values, len(classes), channels, trust, auxiliary)
-    with torch.device("meta"):  # what grows with the classes is what holds an entry for each
-        few, more = (head(values, model.backbone.levels, n, trust).state_dict() for n in (2, 3))
-    axes = {
-        f"mask.{name}": next(axis for axis in range(value.ndim) if value.shape[axis] != more[name].shape[axis])
-        for name, value in few.items()
-        if value.shape != more[name].shape
-    }
-    model.report = start_from(
-        model,
-        origin.weights if origin.base is None else trained_segmenter(origin, trust).state_dict(),
-        str(values["init_from"]),
-        float(values["backbone"].get("min_loaded", 0.9)),
-        classes.names,
-        origin.classes.names,
-        axes,
-        origin.config["head"].get("_target_") == values["head"].get("_target_"),
-    )
-    return model
-
-
-def trained_segmenter(
-    checkpoint: Checkpoint, trust: Trust, auxiliary: Mapping[str, Auxiliary] | None = None
-) -> Segmenter:
-    """The checkpoint's model with its weights; with the adapters that are not merged in them, if any.
-
-    Raises:
-        RequestError: foreign code, or weights that do not fit the model its config describes.
-    """
-    config_, weights = checkpoint.config, checkpoint.weights
-    if checkpoint.base is not None:
-        return _completed(checkpoint, trust)
-    values = {**config_, "backbone": {**config_["backbone"], "weights": "none"}}
-    model = segmenter(values, len(checkpoint.classes), weights["mean"].numel(), trust, auxiliary)
-    if weights.keys() - model.state_dict().keys():
-        strategy(config_, trust).adapt(model)
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise RequestError(f"the checkpoint's weights do not fit its config ({str(error).splitlines()[0]}).") from error
-    return model
-
-
-def inference(
-    checkpoint: Checkpoint, device: torch.device, trust: Sequence[str], options: Mapping[str, Any]
-) -> Inference:
-    """The checkpoint's model, ready to score images; `options` may hold precision, tile and overlap."""
-    layout = memory_layout(checkpoint.config["trainer"]["channels_last"], device.type == "cuda")
-    model = trained_segmenter(checkpoint, trust).eval()
-    model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    fitted = sizing(checkpoint.config, tile=options.get("tile"), overlap=options.get("overlap"))
-    return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
-
-
-def _completed(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
-    """Of a checkpoint that holds only what has changed: the pretrained weights are looked for anew."""
-    assert checkpoint.base is not None
-    channels = checkpoint.weights["mean"].numel()
-    model = new_segmenter(checkpoint.config, checkpoint.classes, channels, trust)
-    moved = strategy(checkpoint.config, trust)
-    loaded = model.report.came
-    moved.adapt(model)
-    delta.complete(model, checkpoint.weights, checkpoint.base, loaded)
-    moved.export(model)
-    return model
 
 
 def task(values: Mapping[str, Any], trust: Trust = None) -> Task:

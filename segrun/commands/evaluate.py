@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import assemble, networks
 from segrun.data.dataset import Dataset
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def run(cfg: config.Config) -> EvalResult:
         )
     config.typed(values, InferenceSettings, "")
     device = accelerator(values["device"], values["precision"])
-    inference = assemble.inference(saved, device.device, values["trust"], values)
+    inference = networks.inference(saved, device.device, values["trust"], values)
     names = data.splits[split]
     for note in data.notes:
         console().print(f"data: {note}", highlight=False, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import assemble, networks
 from segrun.engine.settings import TrainerSettings
 from segrun.report.console import console
 from segrun.report.plan import plan_text
@@ -16,7 +16,7 @@ def run(cfg: config.Config) -> None:
     config.typed(cfg.trainer, TrainerSettings, "trainer")
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
-    model = assemble.new_segmenter(values, data.classes, data.channels, auxiliary=assemble.auxiliary(values))
+    model = networks.new_segmenter(values, data.classes, data.channels, auxiliary=assemble.auxiliary(values))
     notes = assemble.strategy(values).adapt(model)
     text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.report, notes)
     console().print(text, end="", soft_wrap=True, markup=False, highlight=False)

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import networks
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.device import keep_pages, torch_device
 from segrun.engine.files import folder as make_folder
@@ -75,7 +75,7 @@ def predictor(
     place = torch_device(device)
     if place.type == "cpu":
         keep_pages()
-    return Predictor(assemble.inference(saved, place, trust, options or {}), saved.classes)
+    return Predictor(networks.inference(saved, place, trust, options or {}), saved.classes)
 
 
 def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import assemble, networks
 from segrun.data.dataset import Dataset
 from segrun.data.survey import Survey
 from segrun.engine import checkpoint as checkpoints
@@ -25,7 +25,7 @@ from segrun.engine.evaluate import Evaluation
 from segrun.engine.files import write_json, write_text
 from segrun.engine.inference import Inference
 from segrun.engine.ledger import drift, feature_similarity
-from segrun.engine.loop import Store
+from segrun.engine.recipe import Store
 from segrun.engine.selection import monitored
 from segrun.engine.snapshots import START, Snapshots
 from segrun.engine.statistics import BATCHES, batch_norms, estimate_statistics
@@ -117,7 +117,7 @@ class Run:
 
     def best(self) -> Segmenter:
         """The model of best.ckpt, as everyone will load it."""
-        model = assemble.trained_segmenter(checkpoints.read(self.folder / "best.ckpt"), self.trust)
+        model = networks.trained_segmenter(checkpoints.read(self.folder / "best.ckpt"), self.trust)
         return model.to(self.device.device)
 
     def end(
@@ -173,7 +173,8 @@ class Run:
     ) -> dict[str, float]:
         """Score the strategy's candidates on val, and keep one that is better than the best so far."""
         model = self.best()
-        end = {name: value.clone() for name, value in model.state_dict().items()}
+        # stored: a run that is stopped here has perhaps a candidate in best.ckpt
+        end = {n: v.to(self.device.device) for n, v in self.snapshots.once("end", model.state_dict).items()}
         phases = [f"phase{index}" for index, phase in enumerate(plan.phases) if phase.keep]
         kept = [
             {n: v.to(self.device.device) for n, v in self.snapshots.once(name, dict).items() if n in end}

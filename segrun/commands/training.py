@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,22 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import assemble, networks
+from segrun.commands.feed import Feed, check, others
 from segrun.commands.run import Run, Scored
 from segrun.data.augment import Augment
 from segrun.data.dataset import Dataset
-from segrun.data.loading import Stream, TrainingSamples, joined, training_batches
 from segrun.data.splits import labelled
 from segrun.data.survey import Survey, survey
 from segrun.engine.checkpoint import Checkpoint
-from segrun.engine.device import accelerator, autocast, forget_peak_memory, loader_workers, memory_layout
+from segrun.engine.device import accelerator, autocast, forget_peak_memory, memory_layout
 from segrun.engine.evaluate import Evaluation, evaluate
 from segrun.engine.events import Event
 from segrun.engine.files import folder as make_folder
 from segrun.engine.files import new_folder
 from segrun.engine.inference import Inference
-from segrun.engine.loop import Data, Recipe, fit
+from segrun.engine.loop import fit
+from segrun.engine.recipe import Data, Recipe
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted, RequestError, listed
 from segrun.models.loading import LoadReport
@@ -36,10 +37,8 @@ from segrun.models.segmenter import Segmenter
 from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
 from segrun.tasks.auxiliary import Auxiliary
-from segrun.tasks.segmentation import Segmentation
-from segrun.tasks.targets import Targets
+from segrun.tasks.balance import Balance
 from segrun.transfer.strategies import Strategy
-from segrun.types import Batch
 
 
 def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
@@ -62,7 +61,8 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     sizing = assemble.sizing(values)
     auxiliary = assemble.auxiliary(values, trust)
     tasks = assemble.tasks(values, auxiliary, trust)
-    balance = config.build(values.get("balance"), "balance", trust=trust)
+    balance: Balance = config.build(values.get("balance"), "balance", trust=trust)
+    balance.begin({t.name: t.regression for t in tasks}, {t.name: t.weight for t in tasks}, device.device)
     strategy = assemble.strategy(values, trust)
     augment: Augment = config.build(values.get("augment"), "augment", trust=trust)
     optimizer = config.build(values.get("optimizer"), "optimizer", trust=trust)
@@ -76,9 +76,8 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     plan = assemble.plan(values, model, trust)
 
     found = look_at(data)
-    others = {name: task for name, task in auxiliary.items() if isinstance(task, Segmentation)}
-    for name, other in others.items():
-        check_other(name, other.dataset, data)
+    for name, other in others(auxiliary).items():
+        check(name, other, data, device.num_processes)
     names = tuple(data.splits["train"])
     if not saved:
         names = labelled(names, found.of(names).pixels, values["labels"], values["seed"])
@@ -101,20 +100,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     layout = memory_layout(settings.channels_last, device.device.type == "cuda")
     inference = Inference(model, sizing, device.device, partial(autocast, device.device, settings.precision), layout)
     score = partial(evaluate, data=data, accelerator=device, loss=primary.loss, batch_size=settings.batch_size)
-    cuda = device.device.type == "cuda"
-    workers = loader_workers(settings.workers, cuda)
-
-    def stream(data: Dataset, source: str, size: int, start: int) -> Iterator[Batch]:
-        targets = Targets(auxiliary, len(run.data.classes), source)
-        samples = TrainingSamples(data, data.splits["train"], sizing, augment, values["seed"], targets)
-        order = Stream(len(samples.names), size, values["seed"], device.process_index, device.num_processes, start)
-        return iter(training_batches(samples, order, workers, cuda))
-
-    def batches(start: int) -> Iterator[Batch]:
-        sources = {"mask": (data, settings.batch_size)}
-        sources |= {name: (other.dataset, other.batch_size) for name, other in others.items()}
-        streams = [stream(each, name, size, start) for name, (each, size) in sources.items()]
-        return map(joined, zip(*streams, strict=True))
+    feed = Feed(data, auxiliary, sizing, augment, settings, values["seed"], device)
 
     def look(kept: nn.Module) -> Evaluation:
         return score(dataclasses.replace(inference, model=kept), names=data.splits["val"])
@@ -132,7 +118,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     try:
         progress = fit(
             model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
-            Data(batches, settings.steps_per_epoch(len(names)), look), run.store(), device,
+            Data(feed, settings.steps_per_epoch(len(names)), look), run.store(), device,
             tell, resume,
         )  # fmt: skip
     except Interrupted as stop:
@@ -140,7 +126,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     finally:
         for observer in observers:
             getattr(observer, "close", lambda: None)()
-    return run.end(plan, progress, inference, score, partial(batches, 0), bool(others))
+    return run.end(plan, progress, inference, score, partial(feed, 0), feed.several)
 
 
 def prepare(settings: TrainerSettings) -> Accelerator:
@@ -167,28 +153,13 @@ def build_model(
     """The model with its pretrained weights and what the strategy adds, or as it was saved, with the training state to
     go on from; and what is to be said of it."""
     if saved is None:
-        model = assemble.new_segmenter(values, data.classes, data.channels, trust, auxiliary)
+        model = networks.new_segmenter(values, data.classes, data.channels, trust, auxiliary)
         return model, None, strategy.adapt(model)
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
-    model = assemble.trained_segmenter(saved, trust, auxiliary)
+    model = networks.trained_segmenter(saved, trust, auxiliary)
     model.report = LoadReport(**saved.training["report"])
     return model, dict(saved.training), []
-
-
-def check_other(name: str, other: Dataset, data: Dataset) -> None:
-    """Look at another data set that an auxiliary task learns from.
-
-    Raises:
-        RequestError: no training images, or images of another number of channels.
-    """
-    if not other.splits.get("train"):
-        raise RequestError(f"auxiliary.{name}.dataset: has no train images.")
-    if other.channels != data.channels:
-        raise RequestError(
-            f"auxiliary.{name}.dataset: images of {other.channels} channels, the primary's have {data.channels}."
-        )
-    survey(other, other.splits["train"], lambda images: None)
 
 
 def look_at(data: Dataset) -> Survey:

@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from segrun.data.loading import mixed
 from segrun.engine.average import moving_average
 from segrun.engine.checkpoint import Progress
 from segrun.engine.device import memory_layout
-from segrun.engine.evaluate import Evaluation
 from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
 from segrun.engine.objective import Objective
-from segrun.engine.optimizers import OptimizerFactory, grouped, named_state, restore_state, set_rates
+from segrun.engine.optimizers import grouped, named_state, restore_state, set_rates
 from segrun.engine.probe import measured_rates, probe
-from segrun.engine.schedules import Schedule
+from segrun.engine.recipe import Data, Recipe, Store, curves
 from segrun.engine.selection import judge
-from segrun.engine.settings import TrainerSettings
 from segrun.engine.signals import Stop
-from segrun.engine.snapshots import START, Snapshots
+from segrun.engine.snapshots import START
 from segrun.engine.step import step
 from segrun.errors import Interrupted
 from segrun.models.segmenter import Segmenter
-from segrun.tasks.balance import Balance, Fixed
 from segrun.tasks.task import Task
 from segrun.transfer.apply import Audit, free, set_modes
 from segrun.transfer.plan import Phase, Plan
 from segrun.types import Batch
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is tuned, beside the plan."""
-
-    settings: TrainerSettings
-    optimizer: OptimizerFactory
-    schedule: Schedule
-    seed: int
-    balance: Balance = field(default_factory=Fixed)
-
-    def lr(self, step: int, start: int, total: int, segment: int = 0) -> float:
-        """The base rate at a step of the run, for a curve of `total` steps that began at `start`."""
-        return self.optimizer.lr * self.schedule.of(segment)(step - start, total)
-
-
-@dataclass(frozen=True)
-class Data:
-    """batches(start): the endless stream from batch `start` on; steps: optimizer steps of each epoch;
-    evaluate: score val."""
-
-    batches: Callable[[int], Iterator[Batch]]
-    steps: Sequence[int]
-    evaluate: Callable[[nn.Module], Evaluation]
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where states go. last(weights, training) after each epoch; best(model, progress) after a best one; snapshots:
-    weights that terms and candidates go back to."""
-
-    last: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
-    best: Callable[[nn.Module, Progress], None]
-    snapshots: Snapshots = field(default_factory=Snapshots)
 
 
 def fit(
@@ -97,7 +58,6 @@ def fit(
     plan.check(model.parts())
     layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
     model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    balance.begin({t.name: t.regression for t in tasks}, {t.name: t.weight for t in tasks}, accelerator.device)
     progress = Progress(**resume["progress"]) if resume else Progress()
     average = moving_average(model, settings.ema, resume and resume["average"])
     if resume:
@@ -143,7 +103,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.settings = self.recipe.settings
         self.ends = [sum(self.data.steps[: epoch + 1]) for epoch in range(len(self.data.steps))]
-        self.curves = _curves(self.plan, [0, *self.ends])
+        self.curves = curves(self.plan, [0, *self.ends])
         self.batches = self.upcoming()
         primary = next(task for task in self.tasks if task.primary)
         self.probe = probe(self.upcoming, primary, self.settings, self.accelerator)
@@ -155,6 +115,7 @@ class _Training:
 
     def phase(self, index: int, phase: Phase, last_epoch: int) -> None:
         model, accelerator = self.model, self.accelerator
+        self.index, self.last_epoch = index, last_epoch
         parts = model.parts()
         self.learning = free(model, parts, phase)
         self.optimizer = self.recipe.optimizer(
@@ -173,8 +134,6 @@ class _Training:
                 if self.progress.ended:
                     break
         self.emit(PhaseEnded(phase, self.audit.check()))
-        if phase.keep:
-            self.store.snapshots.once(f"phase{index}", self.kept.state_dict)
         self.optimizer_state = named_state(self.optimizer)
         accelerator.unwrap_model(self.trained, keep_fp32_wrapper=False)
         accelerator._models.clear()
@@ -222,6 +181,8 @@ class _Training:
         progress.loss, progress.losses, progress.seconds, progress.images = 0.0, {}, 0.0, 0
         if better:
             self.store.best(self.kept, progress)
+        if phase.keep and (progress.ended or progress.epoch == self.last_epoch):  # a resume begins behind the phase
+            self.store.snapshots.once(f"phase{self.index}", self.kept.state_dict)
         self.save()
         if told(stop.asked, self.accelerator):
             raise Interrupted(f"Interrupted after epoch {progress.epoch} of {self.plan.epochs}; the state is saved.")
@@ -308,19 +269,3 @@ def told(asked: bool, accelerator: Accelerator) -> bool:
     """Whether any process was told to stop."""
     flag = torch.tensor(float(asked), device=accelerator.device)
     return bool(accelerator.reduce(flag, "sum") if accelerator.num_processes > 1 else flag)
-
-
-def _curves(plan: Plan, ends: Sequence[int]) -> list[tuple[int, int, int]]:
-    """For every epoch, the step its learning-rate curve began at, the steps the curve spans, and which curve it is."""
-    starts: list[int] = []
-    epoch = 0
-    for phase in plan.phases:
-        if phase.schedule == "restart" or not starts:
-            starts.append(epoch)
-        epoch += phase.epochs
-    bounds = [*starts, epoch]
-    return [
-        (ends[start], ends[end] - ends[start], segment)
-        for segment, (start, end) in enumerate(itertools.pairwise(bounds))
-        for _ in range(start, end)
-    ]

@@ -108,9 +108,10 @@ def show_result(
         f"checkpoint {cost['checkpoint_bytes'] / 1e6:.1f} MB"
         + (f", {cost['peak_memory_bytes'] / 2**30:.1f} GiB at most" if cost["peak_memory_bytes"] else ""),
         highlight=False,
+        soft_wrap=True,
     )
     moved = "  ".join(f"{part.removeprefix('backbone.')} {share:.1%}" for part, share in drift.items())
-    out.print(f"drift from the start: {moved}", highlight=False, markup=False)
+    out.print(f"drift from the start: {moved}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True, markup=False)
     quoted = f"'{folder}/best.ckpt'" if " " in str(folder) else f"{folder}/best.ckpt"
     out.print(

@@ -27,10 +27,12 @@ VOID_COLOUR = (255, 255, 255)
 
 
 def curves(metrics: Path, path: Path) -> None:
-    """Training loss, val loss and val mIoU over the epochs; phases are parted by lines."""
+    """Training loss, val loss and val mIoU over the epochs, and where there are several tasks each one's own loss and
+    weight; phases are parted by lines."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    figure = _figure(9, 3.4)
-    left, right = figure.subplots(1, 2)
+    several = [name for name in ("losses", "weights") if len(rows[-1].get(name, ())) > 1]
+    figure = _figure(4.5 * (2 + len(several)), 3.4)
+    left, right, *more = figure.subplots(1, 2 + len(several))
     looked = [row for row in rows if "val" in row]
     left.plot([r["epoch"] for r in rows], [r["loss"] for r in rows], label="train")
     left.plot([r["epoch"] for r in looked], [r["val"]["loss"] for r in looked], label="val")
@@ -38,9 +40,16 @@ def curves(metrics: Path, path: Path) -> None:
     left.legend()
     right.plot([r["epoch"] for r in looked], [100 * (r["val"]["miou"] or 0) for r in looked], color="tab:green")
     right.set(xlabel="epoch", ylabel="val mIoU in %")
+    for axes, key in zip(more, several, strict=True):
+        for name in rows[-1][key]:
+            axes.plot(
+                [r["epoch"] for r in rows if name in r[key]], [r[key][name] for r in rows if name in r[key]], label=name
+            )
+        axes.set(xlabel="epoch", ylabel={"losses": "loss of each, unweighted", "weights": "weight in the sum"}[key])
+        axes.legend()
     for before, row in itertools.pairwise(rows):
         if before["phase"] != row["phase"]:
-            for axes in (left, right):
+            for axes in (left, right, *more):
                 axes.axvline(before["epoch"] + 0.5, color="grey", linestyle=":")
     _save(figure, path)
 

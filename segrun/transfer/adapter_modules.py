@@ -98,7 +98,7 @@ class ConvAdapter(Finetune):
         for conv in convs:
             conv.adapter = ConvBranch(conv, self.reduction)
             conv.register_forward_hook(conv.adapter)
-        return []
+        return [f"adapters stand beside {len(convs)} convolutions"]
 
 
 class AdaptFormer(Finetune):
@@ -132,7 +132,7 @@ class AdaptFormer(Finetune):
             # the block's, not the MLP's: torchvision's is a sequence, and would run it
             block.adapter = MLPBranch(first, self.bottleneck, self.scale)
             mlp.register_forward_hook(block.adapter)
-        return []
+        return [f"adapters stand beside {len(found)} blocks' MLPs"]
 
 
 def _mlp(block: nn.Module) -> nn.Module | None:

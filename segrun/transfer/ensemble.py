@@ -21,10 +21,11 @@ class WiseFT(Finetune):
     There θ₀ is the zero-shot model; a segmentation head has none. α = 1, the fine-tuned model, is always tried.
     """
 
-    def __init__(self, backbone_lr: float, alphas: Sequence[float], restart: bool) -> None:
+    def __init__(self, backbone_lr: float, alphas: float | Sequence[float], restart: bool) -> None:
         super().__init__(backbone_lr, restart=restart)
+        alphas = [alphas] if isinstance(alphas, (int, float)) else list(alphas)
         if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
-            raise RequestError(f"strategy.alphas={list(alphas)}: numbers from 0 to 1.")
+            raise RequestError(f"strategy.alphas={alphas}: numbers from 0 to 1.")
         self.alphas = tuple(alphas)
 
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:

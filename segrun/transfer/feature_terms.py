@@ -54,8 +54,9 @@ class Delta(Term):
     a frozen copy of the backbone at its start, a = softmax over channels of how much the loss rises without it.
 
     Departs from the paper: the maps are the levels that the head can read; the rise is |f · ∂L/∂f| (first order)
-    unless `exact`, which zeroes one channel after the other; it is divided by its mean over the map's channels before
-    `temperature` (in public code 5, on rises of another scale). Takes the place of weight decay on loaded weights.
+    unless `exact`, which zeroes one channel after the other; it is divided by its mean size over the map's channels
+    (exactly, the loss may also fall) before `temperature` (in public code 5, on rises of another scale). Takes
+    the place of weight decay on loaded weights.
     """
 
     name = "delta"
@@ -86,7 +87,7 @@ class Delta(Term):
             found = self._exact(model, images, maps, loss) if self.exact else _first_order(model, images, maps, loss)
             rises = [a + b for a, b in zip(rises, found, strict=True)] if rises else found
         return {
-            str(level): F.softmax(rise / rise.mean().clamp(min=1e-12) / self.temperature, 0)
+            str(level): F.softmax(rise / rise.abs().mean().clamp(min=1e-12) / self.temperature, 0)
             for level, rise in enumerate(rises)
         }
 

@@ -43,15 +43,19 @@ class NoFreeze(FreezeSchedule):
 
 
 class FreezeBackbone(FreezeSchedule):
-    """The whole backbone stands still: for all epochs (null), for the first so many, or for a share of them."""
+    """The whole backbone stands still: for all epochs (null), for the first so many, or for a share of them.
 
-    def __init__(self, epochs: int | float | None) -> None:
-        self.epochs = epochs
+    thaw_norms: its norms learn all the same (as fastai does).
+    """
+
+    def __init__(self, epochs: int | float | None, thaw_norms: bool = False) -> None:
+        self.epochs, self.thaw_norms = epochs, thaw_norms
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         frozen = frozenset(parts.backbone)
+        thawed = frozen if self.thaw_norms else NONE
         if self.epochs is None:
-            return (FreezeStep(epochs, frozen),)
+            return (FreezeStep(epochs, frozen, thawed),)
         if epochs < 2:
             raise RequestError(f"freeze.epochs={self.epochs} parts the run in two phases: trainer.epochs=2 or more.")
         first = max(1, round(self.epochs * epochs)) if 0 < self.epochs < 1 else int(self.epochs)
@@ -59,7 +63,7 @@ class FreezeBackbone(FreezeSchedule):
             raise RequestError(
                 f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs, or a share (0.25)."
             )
-        return FreezeStep(first, frozen), FreezeStep(epochs - first)
+        return FreezeStep(first, frozen, thawed), FreezeStep(epochs - first)
 
 
 class FreezeStages(FreezeSchedule):
@@ -126,7 +130,9 @@ class Surgical(FreezeSchedule):
                 raise RequestError(f"freeze.block={block}: this backbone has the parts 0 to {len(backbone) - 1}.")
             learning: tuple[str, ...] = (backbone[block],)
         else:
-            learning = parts.select(*([block] if isinstance(block, str) else block))
+            learning = parts.select(*([block] if isinstance(block, str) else map(str, block)))
+            if not set(learning).intersection(backbone):
+                raise RequestError(f"freeze.block={block}: none of the backbone's parts ({', '.join(backbone)}).")
         return (FreezeStep(epochs, frozenset(backbone) - frozenset(learning)),)
 
 
@@ -138,8 +144,9 @@ class Steps(FreezeSchedule):
 
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
         for step in steps:
-            if set(step) != {"epoch", "learn"}:
-                raise RequestError(f"freeze.steps: {dict(step)} is to be {{epoch: …, learn: [globs]}}.")
+            known = isinstance(step, Mapping) and set(step) == {"epoch", "learn"}
+            if not known or type(step["epoch"]) is not int:
+                raise RequestError(f"freeze.steps: {step} is to be {{epoch: <whole number>, learn: [globs]}}.")
         self.steps = steps
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:

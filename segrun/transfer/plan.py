@@ -73,26 +73,26 @@ class Plan:
         return sum(phase.epochs for phase in self.phases)
 
     def under(self, terms: Sequence[Term], parts: Parts) -> Plan:
-        """The same plan with the terms, in the phases in which something learns that was loaded: elsewhere they
-        would have nothing to hold.
+        """The same plan with each term in the phases in which something learns that it watches.
 
         Raises:
             RequestError: there is no such phase, or a term cannot work on this model or plan.
         """
         if not terms:
             return self
-        loaded = {p.name for part in parts.values() for p in part.parameters if p.loaded}
-        acts = [not loaded.isdisjoint(phase.learning(parts)) for phase in self.phases]
-        names = listed(term.name for term in terms)
-        if not loaded:
-            raise RequestError(f"term={names}: holds on to pretrained weights, and none were loaded.")
-        if not any(acts):
-            raise RequestError(f"term={names}: nothing that was loaded learns in this plan, so nothing is to be held.")
+        phases = list(self.phases)
         for term in terms:
+            watched = term.watches(parts)
+            acts = [not watched.isdisjoint(phase.learning(parts)) for phase in self.phases]
+            if not any(p.loaded for part in parts.values() for p in part.parameters):
+                raise RequestError(f"term={term.name}: holds on to pretrained weights, and none were loaded.")
+            if not any(acts):
+                raise RequestError(f"term={term.name}: nothing that it would hold learns in this plan.")
             term.check(parts, self.phases[: acts.index(True)])
-        phases = (
-            replace(phase, terms=tuple(terms)) if act else phase for phase, act in zip(self.phases, acts, strict=True)
-        )
+            phases = [
+                replace(phase, terms=(*phase.terms, term)) if act else phase
+                for phase, act in zip(phases, acts, strict=True)
+            ]
         return Plan(tuple(phases))
 
     def check(self, parts: Parts) -> Plan:

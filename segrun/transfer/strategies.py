@@ -85,7 +85,7 @@ class Finetune(Strategy):
 
     def _learn(self, parts: Parts, name: str, step: FreezeStep, scale: float) -> Learn:
         if name in step.frozen:
-            return Learn(NORM if name in step.thawed else frozenset(), scale)
+            return Learn(NORM if name in step.thawed else frozenset(), scale, statistics=self.statistics)
         if name not in parts.backbone:
             return Learn(lr_scale=scale)
         return Learn(self.kinds, scale, statistics=self.statistics and name not in step.resting)

@@ -1,6 +1,6 @@
 """Terms: additions to the loss that hold on to the pretrained model, or keep its features useful.
 
-A term acts in the phases in which something learns that was loaded. When the first of them begins it may
+A term acts in the phases in which something learns that it watches. When the first of them begins it may
 remember something of the model; that memory is stored with the run, so that a resume does not make it again.
 """
 
@@ -36,6 +36,10 @@ class Term(ABC):
         """The parameters whose weight decay the term takes the place of."""
         return frozenset()
 
+    def watches(self, parts: Parts) -> frozenset[str]:
+        """The term acts in the phases in which any of these parameters learns: what was loaded."""
+        return frozenset(p.name for part in parts.values() for p in part.parameters if p.loaded)
+
     def check(self, parts: Parts, before: Sequence[Phase]) -> None:  # noqa: B027 – most terms work anywhere
         """before: the phases that come before the first one in which the term acts.
 
@@ -68,6 +72,9 @@ class L2SP(Term):
 
     def holds(self, parts: Parts) -> frozenset[str]:
         return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight")
+
+    def watches(self, parts: Parts) -> frozenset[str]:
+        return super().watches(parts) & self.holds(parts)
 
     def bind(self, model: Segmenter, start: Weights, memory: Weights) -> Bound:
         parts = model.parts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import segrun
 from segrun import config
-from segrun.commands import assemble
+from segrun.commands import assemble, networks
 from segrun.errors import RequestError
 from segrun.models.adapting import fold_channels
 from segrun.models.segmenter import Segmenter
@@ -31,11 +32,16 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return kept
 
 
+def new(values: dict[str, Any]) -> Segmenter:
+    data = assemble.dataset(values)
+    return networks.new_segmenter(values, data.classes, data.channels)
+
+
 def start(origin: Path, *words: str, root: Path | None = None) -> Segmenter:
     asked = [w for w in QUICK if root is None or not w.startswith("dataset.")]
     data = ["dataset=folder", f"dataset.root={root}"] if root else []
     values = config.plain(config.compose("train", [*asked, *data, *words, f"init_from={origin}"]))
-    return assemble.new_segmenter(values, assemble.dataset(values))
+    return new(values)
 
 
 def test_the_same_model_is_loaded_in_full_without_asking_for_pretrained_weights(origin: Path) -> None:
@@ -82,7 +88,7 @@ def test_a_linear_head_without_a_common_class_is_new_and_said_so(
     first = segrun.train([*QUICK[2:], "head=linear", "strategy=scratch", "trainer.epochs=1"]).folder
     data = ["dataset=folder", f"dataset.root={folder_data()}", "dataset.classes=[ground,square]"]
     values = config.plain(config.compose("train", [*words, *data, "head=linear", f"init_from={first}"]))
-    report = assemble.new_segmenter(values, assemble.dataset(values)).report
+    report = new(values).report
     assert set(report.new) == {"heads.mask.output.weight", "heads.mask.output.bias"} <= set(report.unused)
     assert report.share < 1
 

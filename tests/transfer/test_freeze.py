@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from segrun.errors import RequestError
-from segrun.models.parts import Parameter, Part, Parts
-from segrun.transfer.freeze import FreezeBackbone, FreezeSchedule, FreezeStages, FreezeStep, GradualUnfreeze, NoFreeze
+from segrun.models.parts import Kind, Parameter, Part, Parts
+from segrun.transfer.freeze import (
+    FreezeBackbone,
+    FreezeSchedule,
+    FreezeStages,
+    FreezeStatistics,
+    FreezeStep,
+    GradualUnfreeze,
+    NoFreeze,
+    Steps,
+    Surgical,
+)
+from segrun.transfer.strategies import Finetune
 
 NAMES = ("backbone.stem", "backbone.layer1", "backbone.layer2", "head.mask", "head.boundary")
 BACKBONE = frozenset(NAMES[:3])
-PARTS = Parts(Part(name, (Parameter(f"{name}.weight", "weight", 9, True),), (name,)) for name in NAMES)
+KINDS: tuple[Kind, ...] = ("weight", "norm_weight", "norm_bias")
+PARTS = Parts(Part(name, tuple(Parameter(f"{name}.{k}", k, 9, True) for k in KINDS), (name,)) for name in NAMES)
 
 
 def test_none_freezes_nothing() -> None:
@@ -62,10 +76,133 @@ def test_gradual_needs_an_epoch_a_step() -> None:
         GradualUnfreeze(0)
 
 
-@pytest.mark.parametrize(
-    "schedule", [NoFreeze(), FreezeBackbone(None), FreezeBackbone(3), FreezeStages(1), GradualUnfreeze(1)]
-)
+SCHEDULES = [
+    NoFreeze(), FreezeBackbone(None), FreezeBackbone(3), FreezeBackbone(0.5), FreezeStages(1), FreezeStatistics(),
+    GradualUnfreeze(1), GradualUnfreeze(2, thaw_norms=True), Surgical(0),
+    Steps([{"epoch": 0, "learn": "head.*"}, {"epoch": 4, "learn": ["*"]}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_steps_add_up_to_the_runs_epochs_and_never_freeze_a_head(schedule: FreezeSchedule) -> None:
     steps = schedule(PARTS, 9)
     assert sum(step.epochs for step in steps) == 9
     assert all(step.frozen <= BACKBONE for step in steps)
+
+
+def test_norms_hold_the_backbones_statistics_while_everything_learns() -> None:
+    schedule = FreezeStatistics()
+    assert schedule(PARTS, 5) == (FreezeStep(5, resting=BACKBONE),)
+    (phase,) = Finetune(0.1).plan(PARTS, schedule, 5).phases
+    assert {name: how.statistics for name, how in phase.learn.items()} == {name: name not in BACKBONE for name in NAMES}
+    assert len(phase.learning(PARTS)) == 15
+
+
+@pytest.mark.parametrize(
+    ("block", "learning"),
+    [
+        (0, {"backbone.stem"}),
+        (1, {"backbone.layer1"}),
+        (-1, {"backbone.layer2"}),
+        (-3, {"backbone.stem"}),
+        ("backbone.layer1", {"backbone.layer1"}),
+        ("backbone.layer[12]", {"backbone.layer1", "backbone.layer2"}),
+        (["*stem", "*2"], {"backbone.stem", "backbone.layer2"}),
+    ],
+)
+def test_surgical_lets_one_block_of_the_backbone_learn(block: int | str | list[str], learning: set[str]) -> None:
+    assert Surgical(block)(PARTS, 5) == (FreezeStep(5, BACKBONE - learning),)
+
+
+@pytest.mark.parametrize("block", [3, -4])
+def test_surgical_on_a_block_that_the_backbone_lacks_is_refused(block: int) -> None:
+    with pytest.raises(RequestError, match=rf"freeze\.block={block}: this backbone has the parts 0 to 2"):
+        Surgical(block)(PARTS, 5)
+
+
+@pytest.mark.parametrize("block", ["head.*", ["head.mask"], []])
+def test_surgical_on_no_block_of_the_backbone_is_refused(block: str | list[str]) -> None:
+    with pytest.raises(RequestError, match=r"freeze\.block=.*: none of the backbone's parts \(backbone\.stem, "):
+        Surgical(block)(PARTS, 5)
+
+
+@pytest.mark.parametrize("block", ["layer1", ["backbone.layer1", "layer1"]])
+def test_a_glob_that_matches_nothing_is_refused_with_the_parts_there_are(block: str | list[str]) -> None:
+    with pytest.raises(RequestError, match=r"no part of the model matches 'layer1'.*backbone\.stem, .*head\.boundary"):
+        Surgical(block)(PARTS, 5)
+
+
+def test_steps_let_learn_what_their_globs_match_and_freeze_all_else() -> None:
+    asked = [
+        {"epoch": 0, "learn": "head.*"},
+        {"epoch": 2, "learn": ["backbone.layer[2-9]", "head.mask"]},
+        {"epoch": 3, "learn": ["*"]},
+    ]
+    assert Steps(asked)(PARTS, 10) == (
+        FreezeStep(2, BACKBONE),
+        FreezeStep(1, frozenset({"backbone.stem", "backbone.layer1", "head.boundary"})),
+        FreezeStep(7),
+    )
+
+
+@pytest.mark.parametrize("starts", [[], [1], [0, 2, 2], [0, 3, 1], [0, 5], [0, 6], [-1, 0]])
+def test_steps_that_start_late_go_back_or_pass_the_end_are_refused(starts: list[int]) -> None:
+    with pytest.raises(RequestError, match=r"freeze\.steps: epochs \[.*they start at 0 and rise to less than 5"):
+        Steps([{"epoch": start, "learn": ["*"]} for start in starts])(PARTS, 5)
+
+
+@pytest.mark.parametrize("step", [{"epoch": 0}, {"epoch": 0, "learn": "*", "lr": 1}, {"epochs": 0, "learn": "*"}, 3,
+                                  {"epoch": 0.7, "learn": "*"}, {"epoch": "a", "learn": "*"}])  # fmt: skip
+def test_steps_of_another_form_are_refused(step: Any) -> None:
+    with pytest.raises(RequestError, match=r"freeze\.steps: .* is to be \{epoch: <whole number>, learn: \[globs\]\}"):
+        Steps([step])
+
+
+def test_steps_with_a_glob_that_matches_nothing_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"no part of the model matches 'layer4'.*backbone\.layer2"):
+        Steps([{"epoch": 0, "learn": ["head.*", "layer4"]}])(PARTS, 5)
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_thawed_norms_of_frozen_parts_learn_and_their_weights_do_not(statistics: bool) -> None:
+    plan = Finetune(0.1, statistics=statistics).plan(PARTS, GradualUnfreeze(1, thaw_norms=True), 6)
+    learning = [set(phase.learning(PARTS)) for phase in plan.phases]
+    norms = {f"{name}.{kind}" for name in BACKBONE for kind in KINDS[1:]}
+    weights = [f"{name}.weight" for name in NAMES]
+    heads = {f"{name}.{kind}" for name in NAMES[3:] for kind in KINDS}
+    assert learning == [heads | norms | set(weights[3 - count :]) for count in range(4)]
+    assert {phase.learn[name].statistics for phase in plan.phases for name in BACKBONE} == {statistics}
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "first"), [(0.25, 8, 2), (0.25, 20, 5), (0.25, 7, 2), (0.25, 2, 1), (0.01, 9, 1), (0.9, 10, 9)]
+)
+def test_a_share_of_the_epochs_is_rounded_to_one_at_least(share: float, epochs: int, first: int) -> None:
+    assert FreezeBackbone(share)(PARTS, epochs) == (FreezeStep(first, BACKBONE), FreezeStep(epochs - first))
+
+
+@pytest.mark.parametrize(("asked", "epochs"), [(0.9, 2), (1.5, 5), (-0.5, 5), (1.0, 1), (0.25, 1)])
+def test_what_leaves_a_phase_without_epochs_or_is_no_number_of_epochs_is_refused(asked: float, epochs: int) -> None:
+    with pytest.raises(RequestError, match=rf"freeze\.epochs={asked}"):
+        FreezeBackbone(asked)(PARTS, epochs)
+
+
+@pytest.mark.parametrize("schedule", [FreezeBackbone(1), FreezeBackbone(0.5), GradualUnfreeze(1)])
+def test_fewer_epochs_than_phases_are_refused_with_how_many_it_takes(schedule: FreezeSchedule) -> None:
+    with pytest.raises(RequestError, match=r"trainer\.epochs=2 or more|needs 4 epochs or more"):
+        schedule(PARTS, 1)
+
+
+def test_a_later_rate_scales_all_rates_after_the_first_phase() -> None:
+    plan = Finetune(0.2, later_lr=0.5).plan(PARTS, GradualUnfreeze(1), 4)
+    rates = [{name: how.lr_scale for name, how in phase.learn.items()} for phase in plan.phases]
+    heads = dict.fromkeys(NAMES[3:], 0.5)
+    assert rates == [dict.fromkeys(NAMES[3:], 1.0), *(dict.fromkeys(NAMES[i:3], 0.1) | heads for i in (2, 1, 0))]
+    with pytest.raises(RequestError, match=r"strategy\.later_lr=0: above 0"):
+        Finetune(0.2, later_lr=0)
+
+
+@pytest.mark.parametrize(("restart", "schedule"), [(True, "restart"), (False, "continue")])
+def test_restart_begins_the_schedule_anew_with_every_phase(restart: bool, schedule: str) -> None:
+    plan = Finetune(0.2, restart=restart).plan(PARTS, GradualUnfreeze(1), 5)
+    assert [phase.schedule for phase in plan.phases] == [schedule] * 4

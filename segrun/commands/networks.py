@@ -1,0 +1,101 @@
+"""Models to begin with, and models out of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from segrun.commands import assemble
+from segrun.commands.assemble import Trust
+from segrun.engine import checkpoint as checkpoints
+from segrun.engine import delta
+from segrun.engine.checkpoint import Checkpoint
+from segrun.engine.device import autocast, memory_layout
+from segrun.engine.inference import Inference
+from segrun.errors import RequestError
+from segrun.models.segmenter import Segmenter
+from segrun.models.warm_start import start_from
+from segrun.tasks.auxiliary import Auxiliary
+from segrun.types import ClassMap
+
+
+def new_segmenter(
+    values: Mapping[str, Any],
+    classes: ClassMap,
+    channels: int,
+    trust: Trust = None,
+    auxiliary: Mapping[str, Auxiliary] | None = None,
+) -> Segmenter:
+    """The model that a training starts from: pretrained backbone and new heads, or `init_from`'s as far as it fits."""
+    if not values["init_from"]:
+        return assemble.segmenter(values, len(classes), channels, trust, auxiliary)
+    origin = checkpoints.read(values["init_from"])
+    values = {**values, "backbone": {**values["backbone"], "weights": "none"}}
+    model = assemble.segmenter(values, len(classes), channels, trust, auxiliary)
+    with torch.device("meta"):  # what grows with the classes is what holds an entry for each
+        few, more = (assemble.head(values, model.backbone.levels, n, trust).state_dict() for n in (2, 3))
+    axes = {
+        f"mask.{name}": next(axis for axis in range(value.ndim) if value.shape[axis] != more[name].shape[axis])
+        for name, value in few.items()
+        if value.shape != more[name].shape
+    }
+    model.report = start_from(
+        model,
+        origin.weights if origin.base is None else trained_segmenter(origin, trust).state_dict(),
+        str(values["init_from"]),
+        float(values["backbone"].get("min_loaded", 0.9)),
+        classes.names,
+        origin.classes.names,
+        axes,
+        origin.config["head"].get("_target_") == values["head"].get("_target_"),
+    )
+    return model
+
+
+def trained_segmenter(
+    checkpoint: Checkpoint, trust: Trust, auxiliary: Mapping[str, Auxiliary] | None = None
+) -> Segmenter:
+    """The checkpoint's model with its weights; with the adapters that are not merged in them, if any.
+
+    Raises:
+        RequestError: foreign code, or weights that do not fit the model its config describes.
+    """
+    asked, weights = checkpoint.config, checkpoint.weights
+    if checkpoint.base is not None:
+        return _completed(checkpoint, trust)
+    values = {**asked, "backbone": {**asked["backbone"], "weights": "none"}}
+    model = assemble.segmenter(values, len(checkpoint.classes), weights["mean"].numel(), trust, auxiliary)
+    if weights.keys() - model.state_dict().keys():
+        assemble.strategy(asked, trust).adapt(model)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise RequestError(f"the checkpoint's weights do not fit its config ({str(error).splitlines()[0]}).") from error
+    return model
+
+
+def inference(
+    checkpoint: Checkpoint, device: torch.device, trust: Sequence[str], options: Mapping[str, Any]
+) -> Inference:
+    """The checkpoint's model, ready to score images; `options` may hold precision, tile and overlap."""
+    layout = memory_layout(checkpoint.config["trainer"]["channels_last"], device.type == "cuda")
+    model = trained_segmenter(checkpoint, trust).eval()
+    model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    fitted = assemble.sizing(checkpoint.config, tile=options.get("tile"), overlap=options.get("overlap"))
+    return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
+
+
+def _completed(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
+    """Of a checkpoint that holds only what has changed: the pretrained weights are looked for anew."""
+    assert checkpoint.base is not None
+    channels = checkpoint.weights["mean"].numel()
+    model = new_segmenter(checkpoint.config, checkpoint.classes, channels, trust)
+    moved = assemble.strategy(checkpoint.config, trust)
+    loaded = model.report.came
+    moved.adapt(model)
+    delta.complete(model, checkpoint.weights, checkpoint.base, loaded)
+    moved.export(model)
+    return model

@@ -1,0 +1,101 @@
+"""`trainer.save=delta`: best.ckpt holds what has changed, and is the whole model again beside the same pretrained weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import segrun
+from segrun import config
+from segrun.commands import evaluate
+from segrun.engine import checkpoint
+from segrun.errors import RequestError
+from segrun.report import plots
+from tests.conftest import QUICK
+
+timm = pytest.importorskip("timm", reason="extra timm")
+
+TINY = [
+    *(w for w in QUICK if not w.startswith(("dataset.val", "dataset.test", "head.channels"))),
+    "head.channels=4", "dataset.val=2", "dataset.test=2", "backbone=timm", "backbone.name=test_efficientnet",
+    "optimizer.lr=0.01",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("curves", "confusion", "class_bars", "samples"):  # half of a tiny run's time
+        monkeypatch.setattr(plots, name, lambda *args, **more: None)
+
+
+def weights_file(path: Path) -> Path:
+    torch.save(timm.create_model("test_efficientnet").state_dict(), path)
+    return path
+
+
+def picture() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("strategy", ["lora", "bitfit", pytest.param("conv_adapter", marks=pytest.mark.slow)])
+def test_a_small_checkpoint_is_the_whole_model_again(strategy: str, elsewhere: Path) -> None:
+    words = [*TINY, f"backbone.weights={weights_file(elsewhere / 'pretrained.pth')}", f"strategy={strategy}"]
+    words += ["strategy.rank=1"] if strategy == "lora" else []
+    whole, small = (segrun.train([*words, f"trainer.save={save}"]) for save in ("full", "delta"))
+    sizes = [result.checkpoint.stat().st_size for result in (whole, small)]
+    assert sizes[1] < sizes[0] / 2
+    kept = checkpoint.read(small.checkpoint)
+    assert kept.base is not None and len(kept.base) == 64
+    assert whole.val == small.val and whole.test == small.test
+    assert checkpoint.read(whole.checkpoint).base is None
+
+    kept_result = json.loads((small.folder / "result.json").read_text())
+    assert kept_result["cost"]["checkpoint_bytes"] == sizes[1]
+    found = evaluate.run(config.compose("eval", [f"checkpoint={small.folder}", "device=cpu"]))
+    assert found.scores["confusion"] == kept_result["test"]["confusion"]
+    one, other = (segrun.load(result.checkpoint, device="cpu").probabilities(picture()) for result in (whole, small))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_it_loads_only_beside_the_same_pretrained_weights(elsewhere: Path) -> None:
+    path = weights_file(elsewhere / "pretrained.pth")
+    words = [*TINY, f"backbone.weights={path}", "strategy=bitfit", "trainer.save=delta", "trainer.epochs=1"]
+    made = segrun.train(words).checkpoint
+    base = checkpoint.read(made).base
+    predicted = segrun.load(made, device="cpu").probabilities(picture())
+    shutil.copy(path, elsewhere / "right.pth")
+    content = torch.load(path, weights_only=True)
+    content["conv_stem.weight"].view(torch.int32)[0, 0, 0, 0] ^= 1
+    torch.save(content, path)
+    with pytest.raises(RequestError, match=rf"{str(base)[:12]}….*found here are [0-9a-f]{{12}}….*same file") as told:
+        segrun.load(made, device="cpu")
+    assert len(str(told.value).splitlines()) <= 2
+    with pytest.raises(RequestError, match="same file"):
+        evaluate.run(config.compose("eval", [f"checkpoint={made}", "device=cpu"]))
+    path.unlink()
+    with pytest.raises(RequestError, match=r"pretrained\.pth"):
+        segrun.load(made, device="cpu")
+    shutil.copy(elsewhere / "right.pth", path)
+    np.testing.assert_array_equal(segrun.load(made, device="cpu").probabilities(picture()), predicted)
+
+
+def test_a_run_may_start_from_it(elsewhere: Path) -> None:
+    path = weights_file(elsewhere / "pretrained.pth")
+    words = [*TINY, f"backbone.weights={path}", "trainer.epochs=1"]
+    made = segrun.train([*words, "strategy=bitfit", "trainer.save=delta"]).checkpoint
+    again = segrun.train([*words, "strategy=finetune", f"init_from={made}", "optimizer.lr=1e-12"]).checkpoint
+    one, other = (segrun.load(each, device="cpu").inference.model.state_dict() for each in (made, again))
+    for name, value in one.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, other[name], rtol=0, atol=1e-6)
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"trainer\.save=foo: choose full, delta"):
+        segrun.train([*TINY, "strategy=scratch", "trainer.save=foo"])

@@ -1,0 +1,67 @@
+"""Two processes learn what one does: across an unfreezing, and with several tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.commands.test_train import state
+from tests.conftest import QUICK
+
+timm = pytest.importorskip("timm", reason="extra timm")
+pytestmark = pytest.mark.slow  # two more interpreters that import torch
+
+# no batch statistics and no dropout, which each process would have of its own; SGD, since Adam makes steps of rounding
+TINY = [
+    *(w for w in QUICK if not w.startswith(("dataset.test", "head", "augment"))),
+    "head=linear", "dataset.test=0", "augment=light", "trainer.steps=6", "optimizer=sgd", "optimizer.lr=0.2",
+    "backbone=timm", "backbone.name=test_efficientnet", "strategy.statistics=false",
+]  # fmt: skip
+# heads without batch norm
+SEVERAL = ["strategy=multitask", "freeze=norms", "auxiliary=[presence,reconstruction]", "auxiliary.presence.dropout=0"]
+CASES = {
+    "unfrozen": ["strategy=l2sp", "freeze=head_first", "freeze.epochs=1", "trainer.ema=0.9", "trainer.accumulate=2"],
+    "distilled": ["strategy=distill", "freeze.epochs=1"],
+    "pcgrad": [*SEVERAL, "balance=pcgrad"],
+    "uncertainty": [*SEVERAL, "balance=uncertainty"],
+    "gradnorm": [*SEVERAL, "balance=gradnorm"],
+}
+
+
+def trained(processes: int, words: Sequence[str], folder: Path) -> Path:
+    launch = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
+    asked = [*TINY, *words, f"backbone.weights={folder / 'pretrained.pth'}", f"output={folder / str(processes)}"]
+    done = subprocess.run(
+        [sys.executable, *(launch if processes > 1 else []), "-m", "segrun", "train", *asked],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next((folder / str(processes)).rglob("last.ckpt")).parent
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_learn_what_one_does(case: str, elsewhere: Path) -> None:
+    torch.save(timm.create_model("test_efficientnet").state_dict(), elsewhere / "pretrained.pth")
+    one, two = (trained(processes, CASES[case], elsewhere) for processes in (1, 2))
+    rows = [[json.loads(row) for row in (f / "metrics.jsonl").read_text().splitlines()] for f in (one, two)]
+    assert len(rows[0]) == 2
+    for single, double in zip(*rows, strict=True):
+        for key in ("losses", "weights"):
+            assert single[key] == pytest.approx(double[key], rel=1e-4)
+        assert single["val"]["loss"] == pytest.approx(double["val"]["loss"], rel=1e-4)
+    start = torch.load(elsewhere / "pretrained.pth", weights_only=True)
+    weights = [state(folder)["weights"] for folder in (one, two)]
+    for name, value in weights[0].items():
+        other, before = weights[1][name], start.get(name.removeprefix("backbone.net."))
+        if before is None or torch.equal(value, before):
+            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+        else:  # against how far it has gone
+            assert float((value - other).norm()) < 0.02 * float((value - before).norm()), name
+    assert not torch.equal(weights[0]["backbone.net.conv_stem.weight"], start["conv_stem.weight"])

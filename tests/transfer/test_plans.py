@@ -1,0 +1,247 @@
+"""Every shipped strategy, composed as the command line does it, makes the plan that its method says: for a ResNet, and
+for a ViT whose pyramid is new and learns in every phase. Nothing is trained: the models have no storage."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from torch import nn
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.errors import RequestError
+from segrun.models.backbone import Weightless
+from segrun.models.loading import LoadReport
+from segrun.models.segmenter import Segmenter
+from segrun.transfer.plan import Learn, Plan
+from segrun.transfer.rates import relative_gradient_norms
+
+EPOCHS = 20
+QUARTER = 5
+STAGES = {
+    "resnet18": ("stem", "layer1", "layer2", "layer3", "layer4"),
+    "vit_b_16": ("stem", *(f"block{i}" for i in range(1, 13))),
+}
+NEW = {"resnet18": ("head.mask",), "vit_b_16": ("pyramid", "head.mask")}
+Values = Mapping[str, Any]
+Stages = tuple[str, ...]
+
+
+@functools.cache
+def composed(*words: str) -> Values:
+    small = ["backbone=resnet18", "backbone.weights=none", "head=fcn", f"trainer.epochs={EPOCHS}"]
+    values: Values = config.plain(config.compose("train", [*words, *small]))
+    return values
+
+
+@functools.cache
+def backbone(name: str) -> dict[str, Any]:
+    words = [f"backbone={name}", "backbone.weights=none", f"head={'fpn' if name == 'vit_b_16' else 'fcn'}"]
+    values = config.plain(config.compose("describe", words))
+    return {key: values[key] for key in ("backbone", "head")}
+
+
+@functools.cache
+def built(name: str, auxiliary: tuple[str, ...], loaded: bool) -> Segmenter:
+    others = assemble.auxiliary(composed("strategy=multitask")) if auxiliary else {}
+    assert tuple(others) == auxiliary
+    with Weightless():
+        made = assemble.segmenter(backbone(name), 2, auxiliary=others)
+    if loaded:
+        names = (n for n in made.backbone.state_dict() if not n.startswith("pyramid."))
+        made.report = LoadReport("x", loaded=tuple(names)).under("backbone.")
+    return made
+
+
+def planned(values: Values, name: str = "resnet18", loaded: bool = True) -> tuple[Plan, Segmenter]:
+    model = copy.deepcopy(built(name, tuple(values.get("auxiliary") or {}), loaded))
+    assemble.strategy(values).adapt(model)
+    return assemble.plan(values, model), model
+
+
+def everything(name: str, owner: nn.Module) -> bool:
+    return True
+
+
+def bias(name: str, owner: nn.Module) -> bool:
+    return name.endswith("bias")
+
+
+def norm(name: str, owner: nn.Module) -> bool:
+    return isinstance(owner, (nn.BatchNorm2d, nn.LayerNorm))
+
+
+def no_norm(name: str, owner: nn.Module) -> bool:
+    return not norm(name, owner)
+
+
+def update(name: str, owner: nn.Module) -> bool:
+    return ".parametrizations." in name and not name.endswith(".original")
+
+
+def beside(name: str, owner: nn.Module) -> bool:
+    return ".adapter." in name
+
+
+@dataclass(frozen=True)
+class Row:
+    """A phase as its method says it. stages: those of the backbone that learn, with their share of the rate; new: the
+    share of all that is new; which: of the stages' parameters those that learn."""
+
+    name: str
+    epochs: int
+    stages: Mapping[str, float] = field(default_factory=dict)
+    new: float = 1.0
+    which: Callable[[str, nn.Module], bool] = everything
+    statistics: bool = True
+    terms: tuple[str, ...] = ()
+    schedule: str = "continue"
+    keep: bool = False
+    rates: Any = None
+
+
+def full(stages: Stages, rate: float, **rest: Any) -> Row:
+    return Row("all", EPOCHS, dict.fromkeys(stages, rate), **rest)
+
+
+def head_first(
+    stages: Stages, keep: bool = False, schedule: str = "continue", terms: tuple[str, ...] = ()
+) -> list[Row]:
+    first = Row("heads", QUARTER, schedule=schedule, keep=keep)
+    return [first, Row("all", EPOCHS - QUARTER, dict.fromkeys(stages, 0.4), schedule=schedule, terms=terms)]
+
+
+def powers(stages: Stages, factor: float) -> dict[str, float]:
+    """The head's share is factor^0, and each stage below has one factor more."""
+    return {stage: factor ** (len(stages) - place) for place, stage in enumerate(stages)}
+
+
+def gradual(stages: Stages) -> list[Row]:
+    rates = powers(stages, 1 / 2.6)
+    steps = [{stage: rates[stage] for stage in stages[len(stages) - count :]} for count in range(len(stages) + 1)]
+    names = ["heads", *(f"from {next(iter(step))}" for step in steps[1:-1]), "all"]
+    epochs = [*[1] * len(stages), EPOCHS - len(stages)]
+    return [Row(name, number, step) for name, number, step in zip(names, epochs, steps, strict=True)]
+
+
+def fastai(stages: Stages) -> list[Row]:
+    spread = {stage: 0.5 * 100 ** -(1 - place / len(stages)) for place, stage in enumerate(stages)}
+    later = Row("all", EPOCHS - 1, spread, new=0.5, schedule="restart")
+    assert later.stages["stem"] == pytest.approx(0.5 / 100)
+    with_norms = {stage: 2 * share for stage, share in spread.items() if stage != "stem" or "layer1" in stages}
+    return [Row("heads", 1, with_norms, which=norm, schedule="restart"), later]
+
+
+EXPECTED: dict[str, Callable[[Stages], list[Row]]] = {
+    "adaptformer": lambda s: [full(s[1:], 1.0, which=beside, statistics=False)],  # no MLP in the stem
+    "auto_rgn": lambda s: [full(s, 1.0, which=no_norm, rates=relative_gradient_norms)],
+    "bitfit": lambda s: [full(s, 1.0, which=bias, statistics=False)],
+    "bss": lambda s: [full(s, 0.4, terms=("bss",))],
+    # of a ViT just the patch embedding is a convolution
+    "conv_adapter": lambda s: [full(s[: None if "layer1" in s else 1], 1.0, which=beside, statistics=False)],
+    "delta": lambda s: head_first(s, terms=("delta",)),
+    "discriminative": lambda s: [Row("all", EPOCHS, powers(s, 1 / 2.6))],
+    "distill": lambda s: head_first(s, terms=("distill",)),
+    "fastai": fastai,
+    "feature_extraction": lambda s: [Row("heads", EPOCHS)],
+    "finetune": lambda s: [full(s, 0.4)],
+    "gradual": gradual,
+    "l2sp": lambda s: [full(s, 0.4, terms=("l2sp",))],
+    "layer_decay": lambda s: [Row("all", EPOCHS, powers(s, 0.9))],
+    "lora": lambda s: [full(s, 1.0, which=update, statistics=False)],
+    "lp_ft": lambda s: head_first(s, schedule="restart"),
+    "multitask": lambda s: [full(s, 0.4)],
+    "norms_only": lambda s: [full(s[0 if "layer1" in s else 1 :], 1.0, which=norm)],  # no norm in a ViT's stem
+    "scratch": lambda s: [full(s, 1.0)],
+    "ssf": lambda s: [full(s, 1.0, which=update, statistics=False)],
+    "surgical": lambda s: [Row(s[1], EPOCHS, {s[1]: 0.4})],
+    "wise_ft": lambda s: head_first(s, keep=True, schedule="restart"),
+}
+ELSEWHERE: dict[str, dict[str, Any]] = {  # what a strategy chooses in other groups
+    "fastai": {"schedule": {"_target_": "segrun.engine.schedules.OneCycle", "pct_start": [0.99, 0.3]}},
+    "gradual": {"schedule": {"_target_": "segrun.engine.schedules.SlantedTriangle", "cut": 0.1, "ratio": 32.0}},
+    "multitask": {"balance": {"_target_": "segrun.tasks.balance.Uncertainty"}},
+    "scratch": {"backbone": {"weights": "none"}},
+    "l2sp": {"term": {"l2sp": {"_target_": "segrun.transfer.terms.L2SP", "alpha": 0.1, "beta": 0.01}}},
+    "bss": {"term": {"bss": {"_target_": "segrun.transfer.feature_terms.BSS", "k": 1, "eta": 1e-3}}},
+    "wise_ft": {"strategy": {"alphas": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}},
+}
+CASES = [(s, b) for s in config.options("strategy") for b in STAGES if (s, b) != ("adaptformer", "resnet18")]
+
+
+def test_every_shipped_strategy_has_an_expectation() -> None:
+    assert set(EXPECTED) == set(config.options("strategy"))
+
+
+@pytest.mark.parametrize(("strategy", "name"), CASES)
+def test_a_strategy_makes_the_plan_of_its_method(strategy: str, name: str) -> None:
+    values = composed(f"strategy={strategy}")
+    plan, model = planned(values, name, loaded=strategy != "scratch")
+    rows = EXPECTED[strategy](STAGES[name])
+    new = (*NEW[name], *(["head.boundary"] if strategy == "multitask" else []))
+    parts = model.parts()
+    assert tuple(parts) == (*(f"backbone.{stage}" for stage in STAGES[name]), *new)
+    assert [(p.name, p.epochs, p.schedule, p.keep, p.rates) for p in plan.phases] == [
+        (r.name, r.epochs, r.schedule, r.keep, r.rates) for r in rows
+    ]
+    assert plan.epochs == EPOCHS
+    for phase, row in zip(plan.phases, rows, strict=True):
+        assert tuple(term.name for term in phase.terms) == row.terms
+        assert {part: phase.learn[part] for part in phase.learn if part not in parts.backbone} == dict.fromkeys(
+            new, Learn(lr_scale=row.new)
+        )
+        learn = {part: how for part, how in phase.learn.items() if part in parts.backbone}
+        assert {part: how.lr_scale for part, how in learn.items()} == pytest.approx(
+            {f"backbone.{stage}": share for stage, share in row.stages.items()}
+        )
+        assert {how.statistics for how in learn.values()} <= {row.statistics}
+        where = {n for part in learn for p in parts[part].parameters for n in [p.name]}
+        owners = {n: model.get_submodule(n.rpartition(".")[0]) for n in where}
+        assert {n for n in phase.learning(parts) if n in where} == {n for n in where if row.which(n, owners[n])}
+
+
+@pytest.mark.parametrize("strategy", ELSEWHERE)
+def test_a_strategy_chooses_what_belongs_to_it_in_other_groups(strategy: str) -> None:
+    values = composed(f"strategy={strategy}")
+    for group, chosen in ELSEWHERE[strategy].items():
+        assert {key: values[group][key] for key in chosen} == chosen
+
+
+def test_bitfit_on_a_resnet_is_the_norms_biases_for_it_has_no_others() -> None:
+    plan, model = planned(composed("strategy=bitfit"))
+    parts = model.parts()
+    learning = [n for n in plan.phases[0].learning(parts) if n.startswith("backbone.")]
+    assert len(learning) == 20  # as many batch norms
+    assert all(isinstance(model.get_submodule(n.removesuffix(".bias")), nn.BatchNorm2d) for n in learning)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("strategy=adaptformer", r"needs transformer blocks.*backbone=vit_b_16"),
+        ("strategy=lora freeze=gradual", r"by its adapter parameters alone.*Use freeze=none"),
+        ("strategy=bitfit freeze=stages", r"by its bias and norm_bias parameters alone.*Use freeze=none"),
+        ("strategy=feature_extraction freeze=none", r"keeps the backbone frozen.*Use freeze=backbone"),
+        ("strategy=wise_ft freeze=none", r"end of a head-only phase.*Use freeze=head_first"),
+        ("strategy=lora term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
+        ("strategy=feature_extraction term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
+        ("strategy=delta freeze=none", r"term=delta weighs channels.*Use freeze=head_first"),
+        ("strategy=distill freeze=stages", r"term=distill learns from .*Use freeze=head_first"),
+        ("strategy=scratch", r"leave backbone\.weights at none"),
+        ("strategy=multitask freeze=backbone", r"balance=uncertainty .*Use balance=fixed"),
+    ],
+)
+def test_contradictions_are_refused_with_the_way_out(words: str, reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        planned(composed(*words.split()))
+
+
+@pytest.mark.parametrize("words", ["strategy=wise_ft", "strategy=l2sp", "strategy=bss"])
+def test_what_holds_on_to_pretrained_weights_is_refused_without_them(words: str) -> None:
+    with pytest.raises(RequestError, match=r"nothing was loaded|none were loaded"):
+        planned(composed(*words.split()), loaded=False)
