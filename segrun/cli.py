@@ -111,7 +111,7 @@ def run_hydra(command: str, words: list[str]) -> int:
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
     try:
-        with explained(words, lambda: config.all_keys(primary)):
+        with explained(words, lambda: config.all_keys(primary), config.options):
             hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
     finally:
         if multirun and command == "train":

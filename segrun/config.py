@@ -41,7 +41,8 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     from segrun.overrides import explained, quoted
 
     GlobalHydra.instance().clear()
-    with explained(overrides, partial(all_keys, name)), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    wrong = explained(overrides, partial(all_keys, name), options)
+    with wrong, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
     return named(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), cfg.hydra)
 

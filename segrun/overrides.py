@@ -42,23 +42,28 @@ def quote(value: str) -> str:
 
 
 @contextlib.contextmanager
-def explained(words: Sequence[str], keys: Callable[[], Iterable[str]]) -> Iterator[None]:
-    """Turn Hydra's and OmegaConf's exceptions into a line or two with the cure. keys: gives the known ones."""
+def explained(
+    words: Sequence[str], keys: Callable[[], Iterable[str]], options: Callable[[str], Iterable[str]]
+) -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's exceptions into a line or two with the cure. keys: gives the known ones; options:
+    those of a group, which Hydra does not name for groups of which several may be chosen."""
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise RequestError(in_our_words(error, keys)) from error
+        raise RequestError(in_our_words(error, keys, options)) from error
     except SystemExit as end:  # argparse and Hydra's own exits
         if end.code not in (0, None):
             raise RequestError(f"cannot read the command line {' '.join(words)!r}.") from end
         raise
 
 
-def in_our_words(error: BaseException, keys: Callable[[], Iterable[str]]) -> str:
+def in_our_words(
+    error: BaseException, keys: Callable[[], Iterable[str]], options: Callable[[str], Iterable[str]]
+) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         place = f"{group} has no option {option!r}" if group else f"there is no config named {option!r}"
-        return f"{place}. {closest(option, error.options or [])}"
+        return f"{place}. {closest(option, error.options or options(group))}"
     text = str(error).strip()
     if found := re.search(
         r"Could not override '([^']+)'|Key '([^']+)' is not in struct|append to config.*?'([^']+)'", text

@@ -126,17 +126,24 @@ def strategy(values: Mapping[str, Any], trust: Trust = None) -> Strategy:
     return made
 
 
-def plan(values: Mapping[str, Any], model: Segmenter, trust: Trust = None) -> Plan:
-    """The checked plan of the config's strategy, freeze schedule and terms for this model, which has been adapted."""
+def plan(values: Mapping[str, Any], model: Segmenter, by: Strategy | None = None, trust: Trust = None) -> Plan:
+    """The checked plan of the config's strategy, freeze schedule and terms for this model, which has been adapted.
+
+    by: the strategy that has adapted it, else made anew.
+
+    Raises:
+        RequestError: they contradict each other or the model.
+    """
     freeze = config.build(values.get("freeze"), "freeze", trust=trust)
     parts = model.parts()
-    made = strategy(values, trust).plan(parts, freeze, values["trainer"]["epochs"])
-    made = made.under(tuple(_listed(values, "term", trust).values()), parts).check(parts)
-    shares = any(name in phase.learn for phase in made.phases for name in parts if not name.startswith("head."))
-    if len(model.heads) > 1 and not shares and (balance := values["names"].get("balance", "fixed")) != "fixed":
+    made = (by or strategy(values, trust)).plan(parts, freeze, values["trainer"]["epochs"])
+    terms = tuple(_listed(values, "term", trust).values())
+    made = made.under(terms, parts, values["trainer"]["batch_size"]).check(parts)
+    shared = any(name in phase.learn for phase in made.phases for name in parts if not name.startswith("head."))
+    if len(model.heads) > 1 and not shared:
         raise RequestError(
-            f"balance={balance} weighs what the tasks do to shared layers, and none of these learns in this plan. "
-            "Use balance=fixed, or let the backbone learn."
+            "auxiliary tasks help the mask through the layers that they share with it, and none of these learns in "
+            "this plan: nothing is to be balanced. Leave out auxiliary=[…], or let the backbone learn."
         )
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from accelerate import Accelerator
@@ -16,7 +16,6 @@ from segrun.engine.device import loader_workers
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
 from segrun.tasks.auxiliary import Auxiliary
-from segrun.tasks.segmentation import Segmentation
 from segrun.tasks.targets import Targets
 from segrun.types import Batch
 
@@ -38,8 +37,12 @@ class Feed:
     def several(self) -> bool:
         return bool(others(self.auxiliary))
 
+    def primary(self, start: int) -> Iterator[Batch]:
+        """The same without the other data sets."""
+        return self._stream(self.data, "mask", self.settings.batch_size, start)
+
     def __call__(self, start: int) -> Iterator[Batch]:
-        streams = [self._stream(self.data, "mask", self.settings.batch_size, start)]
+        streams = [self.primary(start)]
         for name, task in others(self.auxiliary).items():
             streams.append(self._stream(task.dataset, name, task.batch_size, start))
         return map(joined, zip(*streams, strict=True))
@@ -53,16 +56,18 @@ class Feed:
         return iter(training_batches(samples, order, loader_workers(self.settings.workers, cuda), cuda))
 
 
-def others(auxiliary: Mapping[str, Auxiliary]) -> dict[str, Segmentation]:
+def others(auxiliary: Mapping[str, Auxiliary]) -> dict[str, Auxiliary]:
     """The tasks that bring a data set of their own."""
-    return {name: task for name, task in auxiliary.items() if isinstance(task, Segmentation)}
+    return {name: task for name, task in auxiliary.items() if task.dataset is not None}
 
 
-def check(name: str, task: Segmentation, data: Dataset, processes: int) -> None:
-    """Look at every training image of another data set.
+def check(
+    name: str, task: Auxiliary, data: Dataset, sizing: Sizing, sizes: Sequence[tuple[int, int]], processes: int
+) -> None:
+    """Look at every training image of another data set. sizes: of the primary's images.
 
     Raises:
-        RequestError: no training images, images of another number of channels, or a batch that does not part evenly.
+        RequestError: no training images, images of other channels or sizes, or a batch that does not part evenly.
         DataError: files that cannot be read.
     """
     other: Dataset = task.dataset
@@ -74,4 +79,9 @@ def check(name: str, task: Segmentation, data: Dataset, processes: int) -> None:
         )
     if task.batch_size % processes:
         raise RequestError(f"auxiliary.{name}.batch_size={task.batch_size}: not a multiple of {processes} processes.")
-    survey(other, other.splits["train"])
+    found = survey(other, other.splits["train"])
+    if sizing.size is None and set(found.sizes) != set(sizes):
+        raise RequestError(
+            f"auxiliary.{name}.dataset: its images have other sizes than the primary's and cannot share a batch. Make "
+            "them equal: sizing=crop (or resize) sizing.size=[height,width]."
+        )

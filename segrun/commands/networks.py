@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segrun.commands import assemble
 from segrun.commands.assemble import Trust
@@ -15,7 +16,7 @@ from segrun.engine import delta
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
-from segrun.errors import RequestError
+from segrun.errors import RequestError, listed
 from segrun.models.segmenter import Segmenter
 from segrun.models.warm_start import start_from
 from segrun.tasks.auxiliary import Auxiliary
@@ -44,7 +45,7 @@ def new_segmenter(
     }
     model.report = start_from(
         model,
-        origin.weights if origin.base is None else trained_segmenter(origin, trust).state_dict(),
+        _whole(origin, list(values["trust"]) if trust is None else trust),
         str(values["init_from"]),
         float(values["backbone"].get("min_loaded", 0.9)),
         classes.names,
@@ -56,18 +57,24 @@ def new_segmenter(
 
 
 def trained_segmenter(
-    checkpoint: Checkpoint, trust: Trust, auxiliary: Mapping[str, Auxiliary] | None = None
+    checkpoint: Checkpoint, trust: Trust, auxiliary: Mapping[str, Auxiliary] | None = None, merge: bool = True
 ) -> Segmenter:
-    """The checkpoint's model with its weights; with the adapters that are not merged in them, if any.
+    """The checkpoint's model with its weights; with the adapters that are not merged in them, if any. merge: those of a
+    checkpoint of what has changed alone, which lie apart there.
 
     Raises:
         RequestError: foreign code, or weights that do not fit the model its config describes.
     """
-    asked, weights = checkpoint.config, checkpoint.weights
+    asked = checkpoint.config
+    # without the auxiliary heads of a last.ckpt, and what only they read of a ViT's pyramid
+    weights = {n: v for n, v in checkpoint.weights.items() if auxiliary or n.split(".")[:2] not in _others(checkpoint)}
     if checkpoint.base is not None:
-        return _completed(checkpoint, trust)
+        return _completed(checkpoint, trust, merge)
     values = {**asked, "backbone": {**asked["backbone"], "weights": "none"}}
     model = assemble.segmenter(values, len(checkpoint.classes), weights["mean"].numel(), trust, auxiliary)
+    if not auxiliary:
+        own, fresh = model.state_dict(), [f"backbone.{p}." for paths in model.backbone.fresh.values() for p in paths]
+        weights = {n: v for n, v in weights.items() if n in own or not n.startswith(tuple(fresh))}
     if weights.keys() - model.state_dict().keys():
         assemble.strategy(asked, trust).adapt(model)
     try:
@@ -88,7 +95,31 @@ def inference(
     return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
 
 
-def _completed(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
+def _others(checkpoint: Checkpoint) -> list[list[str]]:
+    return [["heads", name] for name in checkpoint.config.get("auxiliary") or {}]
+
+
+def _whole(origin: Checkpoint, trust: Sequence[str]) -> Mapping[str, Tensor]:
+    """The weights of a plain model.
+
+    trust: what its own config may name.
+
+    Raises:
+        RequestError: adapters that cannot be merged.
+    """
+    if origin.base is None and not any(".parametrizations." in n or ".adapter." in n for n in origin.weights):
+        return origin.weights
+    model = trained_segmenter(origin, trust)
+    assemble.strategy(origin.config, trust).export(model)
+    if adapters := [p.name for part in model.parts().values() for p in part.parameters if p.kind == "adapter"]:
+        raise RequestError(
+            f"init_from: that model has adapters ({listed(adapters, 2)}) that cannot be merged into its weights. Start "
+            "from another, or go on with the run itself: resume=<run folder>."
+        )
+    return model.state_dict()
+
+
+def _completed(checkpoint: Checkpoint, trust: Trust, merge: bool) -> Segmenter:
     """Of a checkpoint that holds only what has changed: the pretrained weights are looked for anew."""
     assert checkpoint.base is not None
     channels = checkpoint.weights["mean"].numel()
@@ -97,5 +128,6 @@ def _completed(checkpoint: Checkpoint, trust: Trust) -> Segmenter:
     loaded = model.report.came
     moved.adapt(model)
     delta.complete(model, checkpoint.weights, checkpoint.base, loaded)
-    moved.export(model)
+    if merge:
+        moved.export(model)
     return model

@@ -17,6 +17,9 @@ def run(cfg: config.Config) -> None:
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
     model = networks.new_segmenter(values, data.classes, data.channels, auxiliary=assemble.auxiliary(values))
-    notes = assemble.strategy(values).adapt(model)
-    text = plan_text(assemble.plan(values, model), model.parts(), values["optimizer"]["lr"], model.report, notes)
+    strategy = assemble.strategy(values)
+    notes = strategy.adapt(model)
+    text = plan_text(
+        assemble.plan(values, model, strategy), model.parts(), values["optimizer"]["lr"], model.report, notes
+    )
     console().print(text, end="", soft_wrap=True, markup=False, highlight=False)

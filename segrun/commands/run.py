@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun import config
 from segrun.commands import assemble, networks
+from segrun.commands.candidates import try_candidates
 from segrun.data.dataset import Dataset
 from segrun.data.survey import Survey
 from segrun.engine import checkpoint as checkpoints
@@ -26,16 +25,13 @@ from segrun.engine.files import write_json, write_text
 from segrun.engine.inference import Inference
 from segrun.engine.ledger import drift, feature_similarity
 from segrun.engine.recipe import Store
-from segrun.engine.selection import monitored
 from segrun.engine.snapshots import START, Snapshots
-from segrun.engine.statistics import BATCHES, batch_norms, estimate_statistics
 from segrun.models.parts import plain
 from segrun.models.segmenter import Segmenter
 from segrun.report import plots
 from segrun.report.console import console, show_result
 from segrun.report.environment import environment
 from segrun.report.plan import plan_table, plan_text
-from segrun.report.tables import percent
 from segrun.transfer.plan import Plan
 from segrun.transfer.strategies import Strategy
 from segrun.types import Batch
@@ -82,7 +78,8 @@ class Run:
         write_text(self.folder / "config.yaml", config.to_yaml(self.values))
         write_json(self.folder / "environment.json", environment(self.device.device, report))
         write_json(self.folder / "split.json", {split: list(names) for split, names in self.data.splits.items()})
-        write_text(self.folder / "plan.txt", plan_text(plan, parts, lr, report, notes))
+        if not self.resumed:  # what an adapting strategy says, it says once
+            write_text(self.folder / "plan.txt", plan_text(plan, parts, lr, report, notes))
 
     def store(self) -> Store:
         if not self.device.is_main_process:
@@ -103,7 +100,8 @@ class Run:
         primary.drop_auxiliary()
         base = None
         if self.values["trainer"]["save"] == "delta":
-            start, came = self.snapshots.once(START, primary.state_dict), primary.report.came
+            start = self.snapshots.once(START)
+            came = {plain(name) for name in primary.state_dict()}.intersection(primary.report.came)
             base, weights = delta.base_hash(start, came), delta.changed(primary.state_dict(), start, came)
         else:
             self.strategy.export(primary)
@@ -115,9 +113,9 @@ class Run:
             weights, self.values, self.data.classes, self.data.splits, progress.epoch, progress.best, **more
         )
 
-    def best(self) -> Segmenter:
-        """The model of best.ckpt, as everyone will load it."""
-        model = networks.trained_segmenter(checkpoints.read(self.folder / "best.ckpt"), self.trust)
+    def best(self, merge: bool = True) -> Segmenter:
+        """The model of best.ckpt, as everyone will load it; or with what it holds apart left apart."""
+        model = networks.trained_segmenter(checkpoints.read(self.folder / "best.ckpt"), self.trust, merge=merge)
         return model.to(self.device.device)
 
     def end(
@@ -132,7 +130,7 @@ class Run:
         """Try what the strategy would try, score the best epoch's weights and write down what came out. several: the
         training's images came from several data sets."""
         self.device.wait_for_everyone()
-        tried = self.try_candidates(plan, progress, inference, score, batches, several)
+        tried = try_candidates(self, plan, progress, inference, score, batches, several)
         self.device.wait_for_everyone()
         model = self.best()
         inference = dataclasses.replace(inference, model=model.to(memory_format=inference.layout))  # type: ignore[call-overload]
@@ -162,49 +160,6 @@ class Run:
         self.device.wait_for_everyone()
         return self.folder, summaries["val"], summaries.get("test")
 
-    def try_candidates(
-        self,
-        plan: Plan,
-        progress: Progress,
-        inference: Inference,
-        score: Scoring,
-        batches: Callable[[], Iterator[Batch]],
-        several: bool,
-    ) -> dict[str, float]:
-        """Score the strategy's candidates on val, and keep one that is better than the best so far."""
-        model = self.best()
-        # stored: a run that is stopped here has perhaps a candidate in best.ckpt
-        end = {n: v.to(self.device.device) for n, v in self.snapshots.once("end", model.state_dict).items()}
-        phases = [f"phase{index}" for index, phase in enumerate(plan.phases) if phase.keep]
-        kept = [
-            {n: v.to(self.device.device) for n, v in self.snapshots.once(name, dict).items() if n in end}
-            for name in phases
-        ]
-        found = list(self.strategy.candidates(kept, end))
-        norms = [n for n in batch_norms(model) if any(_moved(f"{n}.running_mean", weights, end) for weights in kept)]
-        if several:
-            found.append(("statistics of the primary data", end))
-            norms = batch_norms(model)
-        tried: dict[str, float] = {}
-        for name, weights in found:
-            model.load_state_dict(dict(weights))
-            images = (batch.images.to(self.device.device) for batch in islice(batches(), BATCHES))
-            estimate_statistics(model, images, norms)
-            if self.device.num_processes > 1:
-                for buffer in model.buffers():
-                    torch.distributed.broadcast(buffer, 0)
-            looked = score(dataclasses.replace(inference, model=model), names=self.data.splits["val"])
-            tried[name] = monitored(looked, self.values["trainer"]["monitor"])
-            better = progress.best is None or tried[name] > progress.best
-            if self.device.is_main_process:
-                shown = f"{name}: val mIoU {percent(looked.scores.miou)}" + (" *" if better else "")
-                console().print(shown, highlight=False, markup=False)
-                if better:
-                    progress.best = tried[name]
-                    self.keep(model, progress)
-            progress.best = max(tried[name], progress.best or -1.0)
-        return tried
-
     def _cost(self, plan: Plan, progress: Progress) -> dict[str, Any]:
         parts, trainer = self.model.parts(), self.values["trainer"]
         trained = {name for phase in plan.phases for name in phase.learning(parts)}
@@ -223,7 +178,7 @@ class Run:
 
     def _ledger(self, model: Segmenter) -> dict[str, Any]:
         """How far the kept model has gone from its start, in its weights and, if asked, in its features."""
-        start = self.snapshots.once(START, self.model.state_dict)
+        start = self.snapshots.once(START)
         ledger: dict[str, Any] = {"drift": drift(model, start)}
         if self.values["trainer"]["cka"]:
             before = copy.deepcopy(model)
@@ -233,7 +188,3 @@ class Run:
             images = (sizing.image(self.data.image(n)[None].to(self.device.device)) for n in self.data.splits["val"])
             ledger["cka"] = feature_similarity(model, before, images)
         return ledger
-
-
-def _moved(name: str, start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> bool:
-    return not torch.equal(start[name], end[name])

@@ -38,6 +38,7 @@ from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
 from segrun.tasks.auxiliary import Auxiliary
 from segrun.tasks.balance import Balance
+from segrun.tasks.targets import Targets
 from segrun.transfer.strategies import Strategy
 
 
@@ -73,11 +74,13 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     }
     with device.main_process_first():  # one process fetches the weights
         model, resume, notes = build_model(values, data, saved, trust, auxiliary, strategy)
-    plan = assemble.plan(values, model, trust)
+    if settings.save == "delta" and not model.report.came:
+        raise RequestError("trainer.save=delta keeps what differs from pretrained weights, and none were loaded.")
+    plan = assemble.plan(values, model, strategy, trust)
 
     found = look_at(data)
     for name, other in others(auxiliary).items():
-        check(name, other, data, device.num_processes)
+        check(name, other, data, sizing, found.sizes, device.num_processes)
     names = tuple(data.splits["train"])
     if not saved:
         names = labelled(names, found.of(names).pixels, values["labels"], values["seed"])
@@ -87,6 +90,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     primary.loss.weigh(found.of(names).pixels.sum(0))
     for task in tasks:
         task.loss.to(device.device)
+    Targets(auxiliary, len(data.classes))(data.sample(names[0]))  # what a task says of its target, it says now
     for each in auxiliary.values():
         each.check(found.of(names).pixels, len(data.classes))
         each.check_names(names)
@@ -126,7 +130,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     finally:
         for observer in observers:
             getattr(observer, "close", lambda: None)()
-    return run.end(plan, progress, inference, score, partial(feed, 0), feed.several)
+    return run.end(plan, progress, inference, score, partial(feed.primary, 0), feed.several)
 
 
 def prepare(settings: TrainerSettings) -> Accelerator:
@@ -157,6 +161,8 @@ def build_model(
         return model, None, strategy.adapt(model)
     if saved.training is None:
         raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
+    if "balance" not in saved.training:
+        raise RequestError("an older segrun began this run, and this one cannot go on with it. Start it anew.")
     model = networks.trained_segmenter(saved, trust, auxiliary)
     model.report = LoadReport(**saved.training["report"])
     return model, dict(saved.training), []

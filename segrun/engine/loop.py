@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from segrun.data.loading import mixed
@@ -64,7 +65,7 @@ def fit(
         balance.load_state_dict(resume["balance"])
         if accelerator.scaler is not None and resume.get("scaler"):
             accelerator.scaler.load_state_dict(resume["scaler"])
-    store.snapshots.once(START, model.state_dict)
+    store.snapshots.once(START, None if resume else model.state_dict)
     training = _Training(
         model, plan, tasks, recipe, data, store, accelerator, emit, progress, average,
         dict(resume["optimizer"]) if resume else {}, dict(resume["rates"]) if resume else {},
@@ -123,7 +124,7 @@ class _Training:
             + self._balance_group()
         )
         restore_state(self.optimizer, self.optimizer_state)
-        self.objective = self._objective(phase)
+        self.objective = self._objective(index, phase)
         self.audit = Audit(model, parts, phase)
         wrapped = torch.compile(model) if self.settings.compile else model
         self.trained, self.prepared = accelerator.prepare(wrapped, self.optimizer)
@@ -169,7 +170,7 @@ class _Training:
                 loss=progress.loss / self.data.steps[epoch],
                 losses=means,
                 weights=weights if len(self.tasks) > 1 else {},
-                lr={part: self.lr(progress.step - 1, epoch) * how.lr_scale for part, how in phase.learn.items()},
+                lr=self._rates(phase, self.lr(progress.step - 1, epoch)),
                 seconds=progress.seconds,
                 images_per_second=progress.images / max(progress.seconds, 1e-9),
                 val=looked.scores if looked else None,
@@ -216,6 +217,14 @@ class _Training:
     def lr(self, step: int, epoch: int) -> float:
         return self.recipe.lr(step, *self.curves[epoch])
 
+    def _rates(self, phase: Phase, lr: float) -> dict[str, float]:
+        """By part; where each tensor has its own, their mean."""
+        parts, found = self.model.parts(), {}
+        for part, how in phase.learn.items():
+            measured = [self.rates.get(p.name, 1.0) for p in parts[part].parameters if p.kind in how.kinds]
+            found[part] = lr * how.lr_scale * (fmean(measured) if phase.rates else 1.0)
+        return found
+
     def save(self) -> None:
         scaler = self.accelerator.scaler
         self.store.last(
@@ -230,15 +239,28 @@ class _Training:
             },
         )
 
-    def _objective(self, phase: Phase) -> Objective:
+    def _objective(self, index: int, phase: Phase) -> Objective:
         snapshots, model = self.store.snapshots, self.model
-        start = snapshots.once(START, model.state_dict)
+        start = snapshots.once(START)
+        epoch = sum(before.epochs for before in self.plan.phases[:index])
+        first = [0, *self.ends][epoch]
         bound = {}
         for term in phase.terms:
             model.eval()  # each epoch sets the modes anew
-            memory = snapshots.once(f"term_{term.name}", partial(term.remember, model, self.probe))
-            bound[term.name] = term.bind(model, start, memory)
+            begun = any(term in other.terms for other in self.plan.phases[:index]) or self.progress.step > first
+            remember = None if begun else partial(term.remember, model, self.probe)
+            memory = snapshots.once(f"term_{term.name}", remember)
+            bound[term.name] = term.bind(model, start, self._of_all(memory))
         return Objective(self.tasks, self.recipe.balance, bound, self._compared())
+
+    def _of_all(self, memory: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The first process's: each would remember other batches and statistics."""
+        if self.accelerator.num_processes == 1:
+            return memory
+        shared = {name: value.to(self.accelerator.device) for name, value in memory.items()}
+        for value in shared.values():
+            torch.distributed.broadcast(value, 0)
+        return shared
 
     def _compared(self) -> list[nn.Parameter]:
         """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""

@@ -37,8 +37,8 @@ def probe(
                 found: Tensor = (task.loss(output.tasks[task.name].float(), target) / weights).sum()
                 return found
 
-            with accelerator.autocast():
-                yield batch.images.to(device).contiguous(memory_format=layout), loss
+            # in fp32, whatever the training's precision: gradients of single pixels would vanish in fp16
+            yield batch.images.to(device).contiguous(memory_format=layout), loss
 
     return look
 
@@ -47,12 +47,12 @@ def measured_rates(model: Segmenter, rates: Rates, look: Probe, accelerator: Acc
     """The scale of each learning tensor, from its mean gradient over a few batches. The model is left in eval
     mode, so that no statistic moves; with several processes the gradient is the mean of theirs."""
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    sums = {name: torch.zeros_like(p) for name, p in learning.items()}
+    sums: dict[str, Tensor] = {}  # what the mask's loss does not reach, an auxiliary head, keeps its rate
     model.eval()
     for images, loss in look(BATCHES):
         for name, gradient in zip(learning, _gradients(loss(model(images)), list(learning.values())), strict=True):
             if gradient is not None:
-                sums[name] += gradient / BATCHES
+                sums[name] = sums.get(name, 0) + gradient / BATCHES
     if accelerator.num_processes > 1:
         sums = {name: accelerator.reduce(value, "mean") for name, value in sums.items()}
     return rates({name: p.detach() for name, p in learning.items()}, sums)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from segrun.errors import RequestError
 
@@ -66,29 +66,26 @@ class Cosine(Schedule):
 class OneCycle(Schedule):
     """Cosine up from 1/div to 1 over pct_start, cosine down to 1/(div · final_div) (Smith & Topin, 2019).
 
-    pct_start: one share, or one for each curve where phases begin their own (the last one for the rest).
+    Each is a number, or a list of one for each curve where phases begin their own (the last one for the rest).
     """
 
     pct_start: float | Sequence[float]
-    div: float
-    final_div: float
+    div: float | Sequence[float]
+    final_div: float | Sequence[float]
 
     def __post_init__(self) -> None:
         shares = [self.pct_start] if isinstance(self.pct_start, (int, float)) else list(self.pct_start)
         if not shares or not all(0 < share < 1 for share in shares):
             raise RequestError(f"schedule.pct_start={self.pct_start}: between 0 and 1.")
 
-    def of(self, segment: int) -> Schedule:
-        if isinstance(self.pct_start, (int, float)):
-            return self
-        return replace(self, pct_start=self.pct_start[min(segment, len(self.pct_start) - 1)])
+    def of(self, segment: int) -> OneCycle:
+        return OneCycle(self.warmup, *(_at(v, segment) for v in (self.pct_start, self.div, self.final_div)))
 
     def curve(self, t: float) -> float:
-        low, end = 1 / self.div, 1 / (self.div * self.final_div)
-        rise = self.pct_start if isinstance(self.pct_start, (int, float)) else self.pct_start[0]
+        rise, div, final_div = (_at(v, 0) for v in (self.pct_start, self.div, self.final_div))
         if t < rise:
-            return _between(low, 1.0, t / rise)
-        return _between(1.0, end, (t - rise) / (1 - rise))
+            return _between(1 / div, 1.0, t / rise)
+        return _between(1.0, 1 / (div * final_div), (t - rise) / (1 - rise))
 
 
 @dataclass(frozen=True)
@@ -110,3 +107,7 @@ class SlantedTriangle(Schedule):
 
 def _between(start: float, end: float, t: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * t)) / 2
+
+
+def _at(value: float | Sequence[float], place: int) -> float:
+    return value if isinstance(value, (int, float)) else value[min(place, len(value) - 1)]

@@ -27,9 +27,18 @@ class Snapshots:
         self.folder, self.writes = folder, writes
         self._known: dict[str, Weights] = {}
 
-    def once(self, name: str, make: Callable[[], Weights]) -> Weights:
-        """What is stored under the name, on the CPU; made and stored first if there is nothing."""
+    def once(self, name: str, make: Callable[[], Weights] | None = None) -> Weights:
+        """What is stored under the name, on the CPU; made and stored first if there is nothing.
+
+        Raises:
+            SegrunError: there is nothing, and no `make`: it was stored once, and weights have changed since.
+        """
         if name not in self._known and not self._read(name):
+            if make is None:
+                raise SegrunError(
+                    f"{self.folder}/{name}.pt is gone: the run cannot go on without the weights it holds on to. "
+                    "Put it back beside last.ckpt, or start anew."
+                )
             made = {key: value.detach().cpu().clone() for key, value in make().items()}
             self._known[name] = made
             if self.folder is not None and self.writes:

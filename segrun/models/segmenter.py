@@ -69,8 +69,10 @@ class Segmenter(nn.Module):
         return (images - self.mean * unit) / (self.std * unit)
 
     def drop_auxiliary(self) -> None:
-        """Keep the head of the primary task, "mask", alone."""
-        self.heads = nn.ModuleDict({"mask": self.heads["mask"]})
+        """Keep the head of the primary task, "mask", alone, and what it reads of the backbone."""
+        mask = self.heads["mask"]
+        self.heads = nn.ModuleDict({"mask": mask})
+        self.backbone.only(getattr(mask, "reads", range(len(self.backbone.levels))))
 
     def parts(self) -> Parts:
         """backbone.<stage> from the input on, then what is new in it, then head.<task>."""

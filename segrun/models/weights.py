@@ -85,6 +85,8 @@ def load_file(path: Path) -> dict[str, Tensor]:
         raise RequestError(
             f"{path}: no weights file ({why}). Save a state dict: torch.save(model.state_dict(), …)."
         ) from error
+    if isinstance(content, dict) and content.get("base") and "segrun" in content:
+        raise RequestError(f"{path}: holds only what has changed (trainer.save=delta). Use init_from={path}.")
     tensors = dict(_tensors(content, ""))
     if not tensors:
         raise RequestError(f"{path}: holds no state dict of tensors.")

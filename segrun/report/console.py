@@ -104,7 +104,7 @@ def show_result(
     share = cost["parameters_trained"] / cost["parameters_total"]
     out.print(
         f"cost: {cost['parameters_trained']:,} of {cost['parameters_total']:,} parameters trained ({share:.0%}), "
-        f"{cost['seconds']:.0f} s, {cost['images_per_second']:.1f} images/s, "
+        f"{cost['seconds']:.0f} s, {cost['seconds_per_step']:.2f} s a step, {cost['images_per_second']:.1f} images/s, "
         f"checkpoint {cost['checkpoint_bytes'] / 1e6:.1f} MB"
         + (f", {cost['peak_memory_bytes'] / 2**30:.1f} GiB at most" if cost["peak_memory_bytes"] else ""),
         highlight=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ class Auxiliary(ABC):
 
     name: as in conf/auxiliary; weight: of its loss in the sum; regression: uncertainty weighting (Kendall, Gal,
     Cipolla, CVPR 2018) has another formula for it. The loss takes the target with a batch dimension in front; its
-    class weights, where it has any, are its own: `Loss.weigh` with the mask's pixels is not for it.
+    class weights, where it has any, are its own: `Loss.weigh` with the mask's pixels is not for it. dataset: where it
+    learns from other images than the mask, with batch_size of them a batch.
 
     What has no label is VOID in uint8 targets and NaN in float ones, and the loss leaves it out of sums and weights.
 
@@ -31,6 +33,8 @@ class Auxiliary(ABC):
     weight: float
     loss: Loss
     regression: bool = False
+    dataset: Any = None
+    batch_size: int = 0
 
     def __init__(self, weight: float, loss: Loss) -> None:
         self.weight, self.loss = weight, loss

@@ -22,7 +22,7 @@ class WiseFT(Finetune):
     """
 
     def __init__(self, backbone_lr: float, alphas: float | Sequence[float], restart: bool) -> None:
-        super().__init__(backbone_lr, restart=restart)
+        super().__init__(backbone_lr, restart=restart, needs="heads_first")
         alphas = [alphas] if isinstance(alphas, (int, float)) else list(alphas)
         if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
             raise RequestError(f"strategy.alphas={alphas}: numbers from 0 to 1.")
@@ -31,16 +31,11 @@ class WiseFT(Finetune):
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
         if not any(parts[name].loaded for name in parts.backbone):
             raise RequestError("strategy=wise_ft mixes with the pretrained model, and nothing was loaded.")
-        first, *rest = super().plan(parts, freeze, epochs).phases
-        if not rest or any(name in first.learn for name in parts.backbone):
-            raise RequestError(
-                "strategy=wise_ft mixes with the model at the end of a head-only phase, which this freeze schedule "
-                "does not begin with. Use freeze=head_first."
-            )
-        return Plan((replace(first, keep=True), *rest))
+        first, *between, last = super().plan(parts, freeze, epochs).phases
+        return Plan((replace(first, keep=True), *between, replace(last, keep=True)))
 
-    def candidates(self, kept: Sequence[Weights], end: Weights) -> Iterator[tuple[str, Weights]]:
-        start = kept[0]
-        for alpha in self.alphas:
+    def candidates(self, kept: Sequence[Weights]) -> Iterator[tuple[str, Weights]]:
+        start, end = kept
+        for alpha in dict.fromkeys((*self.alphas, 1.0)):
             mixed = {n: torch.lerp(start[n], v, alpha) if v.is_floating_point() else v for n, v in end.items()}
             yield f"α={alpha:g}", mixed

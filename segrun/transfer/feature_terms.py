@@ -33,6 +33,13 @@ class BSS(Term):
             raise RequestError(f"term.bss: k={k}, eta={eta}; k is at least 1, eta not negative.")
         self.k, self.eta = k, eta
 
+    def check(self, parts: Parts, before: Sequence[Phase], batch: int) -> None:
+        if batch <= self.k:
+            raise RequestError(
+                f"term.bss.k={self.k}: a batch of {batch} images has {batch} singular values, and some are to be left. "
+                "Use a larger trainer.batch_size."
+            )
+
     def bind(self, model: Segmenter, start: Weights, memory: Weights) -> Bound:
         def term(images: Tensor, output: Output) -> Tensor:
             features = output.features[-1].float().mean((2, 3))
@@ -72,8 +79,8 @@ class Delta(Term):
     def holds(self, parts: Parts) -> frozenset[str]:
         return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight" and p.loaded)
 
-    def check(self, parts: Parts, before: Sequence[Phase]) -> None:
-        if not before:
+    def check(self, parts: Parts, before: Sequence[Phase], batch: int) -> None:
+        if not knows_masks(parts, before):
             raise RequestError(
                 "term=delta weighs channels by what they are worth to the head, and this plan begins with a random "
                 "one. Use freeze=head_first (strategy=delta does)."
@@ -141,8 +148,8 @@ class Distill(Term):
             raise RequestError(f"term.distill: weight={weight} (not negative), temperature={temperature} (above 0).")
         self.weight, self.temperature, self.features = weight, temperature, features
 
-    def check(self, parts: Parts, before: Sequence[Phase]) -> None:
-        if not before and not self.features:
+    def check(self, parts: Parts, before: Sequence[Phase], batch: int) -> None:
+        if not self.features and not knows_masks(parts, before):
             raise RequestError(
                 "term=distill learns from the model at the end of a head-only phase, and this plan has none. "
                 "Use freeze=head_first (strategy=distill does), or term.distill.features=true."
@@ -171,6 +178,12 @@ class Distill(Term):
             return self.weight * self.temperature**2 * divergence
 
         return term
+
+
+def knows_masks(parts: Parts, before: Sequence[Phase]) -> bool:
+    """Whether the mask's head was loaded or has learnt in the phases before."""
+    learnt = {name for phase in before for name in phase.learning(parts)}
+    return all(p.loaded or p.name in learnt for p in parts["head.mask"].parameters)
 
 
 def _first_order(

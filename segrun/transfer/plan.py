@@ -72,8 +72,9 @@ class Plan:
     def epochs(self) -> int:
         return sum(phase.epochs for phase in self.phases)
 
-    def under(self, terms: Sequence[Term], parts: Parts) -> Plan:
-        """The same plan with each term in the phases in which something learns that it watches.
+    def under(self, terms: Sequence[Term], parts: Parts, batch: int) -> Plan:
+        """The same plan with each term in the phases in which something learns that it watches. batch: images in
+        one.
 
         Raises:
             RequestError: there is no such phase, or a term cannot work on this model or plan.
@@ -88,7 +89,7 @@ class Plan:
                 raise RequestError(f"term={term.name}: holds on to pretrained weights, and none were loaded.")
             if not any(acts):
                 raise RequestError(f"term={term.name}: nothing that it would hold learns in this plan.")
-            term.check(parts, self.phases[: acts.index(True)])
+            term.check(parts, self.phases[: acts.index(True)], batch)
             phases = [
                 replace(phase, terms=(*phase.terms, term)) if act else phase
                 for phase, act in zip(phases, acts, strict=True)

@@ -18,9 +18,14 @@ class Discriminative(Finetune):
     heads (fastai: 100)."""
 
     def __init__(
-        self, factor: float | None, span: float | None = None, restart: bool = False, later_lr: float = 1.0
+        self,
+        factor: float | None,
+        span: float | None = None,
+        restart: bool = False,
+        later_lr: float = 1.0,
+        needs: str | None = None,
     ) -> None:
-        super().__init__(1.0, restart=restart, later_lr=later_lr)
+        super().__init__(1.0, restart=restart, later_lr=later_lr, needs=needs)
         if (factor is None) == (span is None):
             raise RequestError(f"strategy.factor={factor}, strategy.span={span}: give one of them.")
         if min(v for v in (factor, span) if v is not None) <= 0:
@@ -59,9 +64,10 @@ class AutoRGN(Finetune):
 
 
 def relative_gradient_norms(weights: Weights, gradients: Weights) -> dict[str, float]:
-    """‖g‖/‖θ‖ of each tensor, divided by the largest. A tensor of zeros (a bias at its start) has no relative
-    norm: it learns at the full rate."""
+    """‖g‖/‖θ‖ of each tensor, divided by the largest among those of two dimensions and more. A bias or a norm's shift
+    begins near zero, so that its relative norm says nothing of the others: it is cut at 1, which is also the rate of
+    a tensor of zeros."""
     norms = {name: float(weights[name].norm()) for name in gradients}
     ratios = {name: float(g.norm()) / norms[name] for name, g in gradients.items() if norms[name] > 0}
-    most = max(ratios.values(), default=0.0) or 1.0
-    return {name: ratios[name] / most if name in ratios else 1.0 for name in gradients}
+    most = max((ratio for name, ratio in ratios.items() if weights[name].ndim > 1), default=0.0)
+    return {name: min(1.0, ratios[name] / most) if most and name in ratios else 1.0 for name in gradients}

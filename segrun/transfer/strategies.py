@@ -18,6 +18,14 @@ Weights = Mapping[str, Tensor]
 NORM: frozenset[Kind] = frozenset(("norm_weight", "norm_bias"))
 
 
+NEEDS = {
+    "heads_first": "this strategy begins with the heads alone and lets the backbone learn later; this freeze schedule "
+    "does not. Use freeze=head_first or freeze=gradual, or strategy=finetune.",
+    "some_frozen": "this strategy teaches some blocks of the backbone and freezes the others; this freeze schedule "
+    "does not. Use freeze=surgical or freeze=stages, or strategy=finetune.",
+}
+
+
 class Strategy(ABC):
     """Makes the plan from names alone; it never sees the optimizer or the loop."""
 
@@ -32,9 +40,9 @@ class Strategy(ABC):
     def export(self, model: Segmenter) -> None:  # noqa: B027 – most strategies insert nothing
         """Merge what `adapt` has inserted, as far as that can be done exactly: for the checkpoint that is kept."""
 
-    def candidates(self, kept: Sequence[Weights], end: Weights) -> Iterator[tuple[str, Weights]]:
-        """Weights to try after training, with their names. kept: of the phases with `keep`, in order; end: the
-        best so far. The engine estimates statistics anew, scores them on val, and keeps the best."""
+    def candidates(self, kept: Sequence[Weights]) -> Iterator[tuple[str, Weights]]:
+        """Weights to try after training, with their names. kept: those at the ends of the phases with `keep`, in order.
+        Statistics are estimated anew, they are scored on val, and the best are kept, if better than any epoch's."""
         yield from ()
 
 
@@ -44,7 +52,8 @@ class Finetune(Strategy):
     kinds: of the backbone's parameters just these learn (BitFit: Ben Zaken et al., ACL 2022: the biases; in a ResNet
     only norms have any); null: all. statistics: whether the backbone's norms collect statistics.
     restart: the learning-rate schedule begins anew with each phase (LP-FT: Kumar et al., ICLR 2022).
-    later_lr: scale of all rates after the first phase.
+    later_lr: scale of all rates after the first phase. needs: what the freeze schedule is to do, where the method
+    consists in it: "heads_first" or "some_frozen".
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class Finetune(Strategy):
         statistics: bool = True,
         restart: bool = False,
         later_lr: float = 1.0,
+        needs: str | None = None,
     ) -> None:
         for key, rate in (("backbone_lr", backbone_lr), ("later_lr", later_lr)):
             if rate <= 0:
@@ -61,6 +71,9 @@ class Finetune(Strategy):
         if unknown := [kind for kind in kinds or () if kind not in get_args(Kind)]:
             raise RequestError(f"strategy.kinds: {listed(unknown)}; choose {', '.join(get_args(Kind))}.")
         self.backbone_lr, self.statistics, self.restart, self.later_lr = backbone_lr, statistics, restart, later_lr
+        if needs not in (None, *NEEDS):
+            raise RequestError(f"strategy.needs={needs}: choose null, {', '.join(NEEDS)}.")
+        self.needs = needs
         self.kinds: frozenset[Kind] = ALL if kinds is None else frozenset(kinds)
 
     def scales(self, parts: Parts) -> Mapping[str, float]:
@@ -69,8 +82,16 @@ class Finetune(Strategy):
 
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
         steps, scales = freeze(parts, epochs), self.scales(parts)
-        if self.kinds != ALL:
+        if "weight" not in self.kinds:
             self._check_kinds(parts, steps)
+        frozen = [step.frozen.intersection(parts.backbone) for step in steps]
+        every = len(parts.backbone)
+        does = {
+            "heads_first": len(frozen[0]) == every > len(frozen[-1]),
+            "some_frozen": all(0 < len(one) < every for one in frozen),
+        }
+        if self.needs is not None and not does[self.needs]:
+            raise RequestError(NEEDS[self.needs])
         phases = []
         for index, step in enumerate(steps):
             learn = {}

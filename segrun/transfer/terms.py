@@ -37,11 +37,12 @@ class Term(ABC):
         return frozenset()
 
     def watches(self, parts: Parts) -> frozenset[str]:
-        """The term acts in the phases in which any of these parameters learns: what was loaded."""
-        return frozenset(p.name for part in parts.values() for p in part.parameters if p.loaded)
+        """The term acts in the phases in which any of these parameters learns: the backbone's, since its features are
+        what is held."""
+        return frozenset(p.name for name in parts.backbone for p in parts[name].parameters)
 
-    def check(self, parts: Parts, before: Sequence[Phase]) -> None:  # noqa: B027 – most terms work anywhere
-        """before: the phases that come before the first one in which the term acts.
+    def check(self, parts: Parts, before: Sequence[Phase], batch: int) -> None:  # noqa: B027 – most work anywhere
+        """before: the phases that come before the first one in which the term acts; batch: images in one.
 
         Raises:
             RequestError: the term cannot work there.
@@ -74,7 +75,7 @@ class L2SP(Term):
         return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight")
 
     def watches(self, parts: Parts) -> frozenset[str]:
-        return super().watches(parts) & self.holds(parts)
+        return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight" and p.loaded)
 
     def bind(self, model: Segmenter, start: Weights, memory: Weights) -> Bound:
         parts = model.parts()

@@ -182,9 +182,8 @@ def test_images_of_another_size_are_refused_with_the_cure(elsewhere: Path, folde
         "auxiliary.segmentation.dataset.classes=[background,square]",
     ]
     words = [*TINY, weights_file(elsewhere), "trainer.steps=2", *OTHER, *other]
-    with pytest.raises(RequestError, match=r"80×48.*64×64|64×64.*80×48") as told:
+    with pytest.raises(RequestError, match=r"cannot share a batch.*sizing=crop.*sizing\.size="):
         segrun.train(words)
-    assert "sizing=crop" in str(told.value)
     cured = segrun.train([*words, "sizing=crop", "sizing.size=[48,64]"])
     assert all(row["losses"]["segmentation"] > 0 for row in rows(cured.folder))
 
@@ -196,7 +195,7 @@ def test_images_of_another_size_are_refused_with_the_cure(elsewhere: Path, folde
         (["balance=pcgrad"], r"balance=pcgrad weighs tasks"),
         (
             ["balance=gradnorm", "strategy=feature_extraction", "auxiliary=[boundary]"],
-            "balance=gradnorm weighs.*shared layers.*balance=fixed",
+            "layers.*none of these learns in this plan",
         ),
         (["auxiliary=[boundry]"], "auxiliary has no option 'boundry'"),
         (["auxiliary=[boundary]", "auxiliary.boundary.weight=-1"], r"auxiliary\.boundary\.weight=-1"),

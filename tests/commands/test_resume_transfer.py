@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import segrun
-from segrun.commands import run as runs
+from segrun.commands import candidates
 from segrun.engine import loop
 from segrun.errors import Interrupted
 from segrun.report import plots
@@ -158,10 +158,10 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(runs, "monitored", lambda looked, monitor: 2.0 + len(tried))  # each is the best so far
+    monkeypatch.setattr(candidates, "monitored", lambda looked, monitor: 2.0 + len(tried))  # each is the best so far
     words = [*TINY, f"backbone.weights={weights}", *CASES["wise_ft"], "trainer.eval_every=2"]  # the best is the last
     whole = segrun.train([*words, "output=whole"]).folder
-    estimate = runs.estimate_statistics
+    estimate = candidates.estimate_statistics
 
     def killed(*args: Any) -> None:
         tried.append("")
@@ -169,10 +169,10 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
             raise KeyboardInterrupt
         estimate(*args)
 
-    monkeypatch.setattr(runs, "estimate_statistics", killed)
+    monkeypatch.setattr(candidates, "estimate_statistics", killed)
     with pytest.raises(KeyboardInterrupt):
         segrun.train([*words, "output=parts"])
-    monkeypatch.setattr(runs, "estimate_statistics", estimate)
+    monkeypatch.setattr(candidates, "estimate_statistics", estimate)
     tried.clear()
     resumed = segrun.train([f"resume={next(Path('parts/train').glob('*/*'))}"]).folder
     same(*(torch.load(folder / "best.ckpt", weights_only=True)["weights"] for folder in (whole, resumed)))

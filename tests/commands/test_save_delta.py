@@ -1,4 +1,4 @@
-"""`trainer.save=delta`: best.ckpt holds what has changed, and is the whole model again beside the same pretrained weights."""
+"""`trainer.save=delta`: best.ckpt holds what has changed; beside the same pretrained weights it is the whole model."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import segrun
 from tests.commands.test_train import state
 from tests.conftest import QUICK
 
@@ -35,21 +36,22 @@ CASES = {
 }
 
 
-def trained(processes: int, words: Sequence[str], folder: Path) -> Path:
-    launch = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
-    asked = [*TINY, *words, f"backbone.weights={folder / 'pretrained.pth'}", f"output={folder / str(processes)}"]
+def trained(words: Sequence[str], folder: Path) -> tuple[Path, Path]:
+    """The folders of the same run in this process, and in two."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    asked = [*TINY, *words, f"backbone.weights={folder / 'pretrained.pth'}"]
     done = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), "-m", "segrun", "train", *asked],
+        [*launch, "-m", "segrun", "train", *asked, f"output={folder / 'two'}"],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return next((folder / str(processes)).rglob("last.ckpt")).parent
+    return segrun.train([*asked, f"output={folder / 'one'}"]).folder, next((folder / "two").rglob("last.ckpt")).parent
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_learn_what_one_does(case: str, elsewhere: Path) -> None:
     torch.save(timm.create_model("test_efficientnet").state_dict(), elsewhere / "pretrained.pth")
-    one, two = (trained(processes, CASES[case], elsewhere) for processes in (1, 2))
+    one, two = trained(CASES[case], elsewhere)
     rows = [[json.loads(row) for row in (f / "metrics.jsonl").read_text().splitlines()] for f in (one, two)]
     assert len(rows[0]) == 2
     for single, double in zip(*rows, strict=True):

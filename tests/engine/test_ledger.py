@@ -17,11 +17,9 @@ from segrun.transfer.adapters import LoRA
 
 
 class Small(Backbone):
-    stages = {"stem": ["first"], "layer1": ["second"]}
-    levels = (Level(4, 2), Level(6, 4))
-
     def __init__(self) -> None:
         super().__init__()
+        self.stages, self.levels = {"stem": ["first"], "layer1": ["second"]}, (Level(4, 2), Level(6, 4))
         self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:

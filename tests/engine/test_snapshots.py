@@ -53,6 +53,14 @@ def test_a_truncated_file_is_an_error_that_names_it(elsewhere: Path) -> None:
     assert len(str(told.value).splitlines()) == 1
 
 
+def test_what_was_stored_once_and_is_gone_is_an_error_and_not_made_again(elsewhere: Path) -> None:
+    Snapshots(elsewhere / "kept").once("start", lambda: {"a": torch.zeros(1)})
+    assert Snapshots(elsewhere / "kept").once("start")["a"].tolist() == [0]
+    (elsewhere / "kept" / "start.pt").unlink()
+    with pytest.raises(SegrunError, match=r"start\.pt is gone"):
+        Snapshots(elsewhere / "kept").once("start")
+
+
 def test_a_write_that_fails_leaves_no_half_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(content: object, path: Path) -> None:
         path.write_bytes(b"half")

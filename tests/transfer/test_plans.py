@@ -113,7 +113,8 @@ def head_first(
     stages: Stages, keep: bool = False, schedule: str = "continue", terms: tuple[str, ...] = ()
 ) -> list[Row]:
     first = Row("heads", QUARTER, schedule=schedule, keep=keep)
-    return [first, Row("all", EPOCHS - QUARTER, dict.fromkeys(stages, 0.4), schedule=schedule, terms=terms)]
+    rest = dict.fromkeys(stages, 0.4)
+    return [first, Row("all", EPOCHS - QUARTER, rest, schedule=schedule, keep=keep, terms=terms)]
 
 
 def powers(stages: Stages, factor: float) -> dict[str, float]:
@@ -227,13 +228,16 @@ def test_bitfit_on_a_resnet_is_the_norms_biases_for_it_has_no_others() -> None:
         ("strategy=lora freeze=gradual", r"by its adapter parameters alone.*Use freeze=none"),
         ("strategy=bitfit freeze=stages", r"by its bias and norm_bias parameters alone.*Use freeze=none"),
         ("strategy=feature_extraction freeze=none", r"keeps the backbone frozen.*Use freeze=backbone"),
-        ("strategy=wise_ft freeze=none", r"end of a head-only phase.*Use freeze=head_first"),
+        ("strategy=wise_ft freeze=none", r"begins with the heads alone.*Use freeze=head_first"),
+        ("strategy=lp_ft freeze=none", r"begins with the heads alone.*Use freeze=head_first"),
+        ("strategy=gradual freeze=backbone", r"begins with the heads alone.*strategy=finetune"),
+        ("strategy=surgical freeze=none", r"teaches some blocks.*Use freeze=surgical"),
         ("strategy=lora term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
         ("strategy=feature_extraction term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
         ("strategy=delta freeze=none", r"term=delta weighs channels.*Use freeze=head_first"),
         ("strategy=distill freeze=stages", r"term=distill learns from .*Use freeze=head_first"),
         ("strategy=scratch", r"leave backbone\.weights at none"),
-        ("strategy=multitask freeze=backbone", r"balance=uncertainty .*Use balance=fixed"),
+        ("strategy=multitask freeze=backbone", r"nothing is to be balanced.*let the backbone learn"),
     ],
 )
 def test_contradictions_are_refused_with_the_way_out(words: str, reason: str) -> None:

@@ -87,9 +87,16 @@ def test_relative_gradient_norms_are_shares_of_the_largest() -> None:
 
 
 def test_a_tensor_of_zeros_learns_at_the_full_rate_and_sets_no_others() -> None:
-    weights = {"zero": torch.zeros(3), "a": torch.ones(4), "b": torch.ones(4), "still": torch.ones(2)}
-    gradients = {"zero": 1e6 * torch.ones(3), "a": torch.ones(4), "b": torch.full((4,), -0.5), "still": torch.zeros(2)}
+    one = torch.ones(2, 2)
+    weights = {"zero": torch.zeros(3), "a": one, "b": one, "still": one}
+    gradients = {"zero": 1e6 * torch.ones(3), "a": one, "b": -0.5 * one, "still": 0 * one}
     assert relative_gradient_norms(weights, gradients) == {"zero": 1.0, "a": 1.0, "b": 0.5, "still": 0.0}
+
+
+def test_a_bias_near_zero_neither_sets_the_others_rates_nor_passes_the_full_one() -> None:
+    weights = {"bias": torch.full((4,), 1e-6), "a": torch.ones(2, 2), "b": torch.ones(2, 2)}
+    gradients = {"bias": torch.ones(4), "a": torch.ones(2, 2), "b": torch.full((2, 2), 0.25)}
+    assert relative_gradient_norms(weights, gradients) == {"bias": 1.0, "a": 1.0, "b": 0.25}
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
@@ -111,9 +118,11 @@ def test_auto_rgn_skips_the_norms_of_the_backbone_and_measures_in_every_phase() 
     }
 
 
-def test_wise_ft_keeps_the_weights_of_the_head_only_phase_alone() -> None:
+def test_wise_ft_keeps_the_weights_of_the_head_only_phase_and_of_the_last() -> None:
     plan = wise(0.5).plan(parts(), FreezeBackbone(2), 8)
-    assert [(phase.name, phase.keep) for phase in plan.phases] == [("heads", True), ("all", False)]
+    assert [(phase.name, phase.keep) for phase in plan.phases] == [("heads", True), ("all", True)]
+    longer = wise(0.5).plan(parts(), GradualUnfreeze(1), 8)
+    assert [phase.keep for phase in longer.phases] == [True, *[False] * (len(longer.phases) - 2), True]
 
 
 def test_wise_ft_tries_the_mixtures_of_its_two_models() -> None:
@@ -122,7 +131,7 @@ def test_wise_ft_tries_the_mixtures_of_its_two_models() -> None:
     kept = [{n: torch.from_numpy(v) for n, v in start.items()} | {"count": torch.tensor(3), "spare": torch.ones(1)}]
     last = {n: torch.from_numpy(v) for n, v in end.items()} | {"count": torch.tensor(7)}
     alphas = [0.0, 0.3, 0.5, 1.0]
-    found = dict(wise(*alphas).candidates(kept, last))
+    found = dict(wise(*alphas[:-1]).candidates([*kept, last]))  # the end itself is always tried
     assert list(found) == ["α=0", "α=0.3", "α=0.5", "α=1"]
     for alpha, mixed in zip(alphas, found.values(), strict=True):
         assert set(mixed) == {"w", "b", "count"}
@@ -144,19 +153,15 @@ def test_wise_ft_is_refused_from_random_weights() -> None:
         wise(0.5).plan(parts(loaded=False), FreezeBackbone(1), 8)
 
 
-@pytest.mark.parametrize(
-    "freeze", [NoFreeze(), FreezeBackbone(None), FreezeStages(1), GradualUnfreeze(1, thaw_norms=True)]
-)
+@pytest.mark.parametrize("freeze", [NoFreeze(), FreezeBackbone(None), FreezeStages(1)])
 def test_wise_ft_is_refused_without_a_head_only_phase_and_one_after_it(freeze: FreezeSchedule) -> None:
-    with pytest.raises(RequestError, match=r"end of a head-only phase.*Use freeze=head_first"):
+    with pytest.raises(RequestError, match=r"begins with the heads alone.*Use freeze=head_first"):
         wise(0.5).plan(parts(), freeze, 8)
 
 
 @pytest.mark.parametrize("freeze", [FreezeStages(0), FreezeBackbone(2), GradualUnfreeze(1, thaw_norms=True)])
-@pytest.mark.parametrize("strategy", [AutoRGN(1.0), Finetune(1.0, kinds=["bias", "norm_bias"])])
-def test_what_chooses_among_parameters_is_refused_with_a_schedule_that_freezes_them(
-    strategy: Finetune, freeze: FreezeSchedule
-) -> None:
+def test_what_leaves_the_weights_alone_is_refused_with_a_schedule_that_freezes_parts(freeze: FreezeSchedule) -> None:
+    strategy = Finetune(1.0, kinds=["bias", "norm_bias"])
     with pytest.raises(RequestError, match=r"parameters alone, all of them from the first step.*Use freeze=none"):
         strategy.plan(parts(), freeze, 8)
 

@@ -121,7 +121,7 @@ def test_a_term_takes_the_place_of_weight_decay_on_just_what_it_holds(
     model: Segmenter, term: Term, held: set[str]
 ) -> None:
     parts = model.parts()
-    plan = Finetune(0.4).plan(parts, FreezeBackbone(1), 4).under([term], parts)
+    plan = Finetune(0.4).plan(parts, FreezeBackbone(1), 4).under([term], parts, 8)
     assert [phase.terms for phase in plan.phases] == [(), (term,)]
     before, after = (phase.learning(parts) for phase in plan.phases)
     assert {how.decay for how in before.values()} == {1.0}
@@ -132,7 +132,7 @@ def test_a_term_takes_the_place_of_weight_decay_on_just_what_it_holds(
 
 def test_terms_act_in_just_the_phases_in_which_something_loaded_learns(model: Segmenter) -> None:
     parts, terms = model.parts(), (L2SP(0.1, 0.01), BSS(1, 1e-3))
-    plan = Finetune(0.4).plan(parts, GradualUnfreeze(1), 6).under(terms, parts)
+    plan = Finetune(0.4).plan(parts, GradualUnfreeze(1), 6).under(terms, parts, 8)
     assert [phase.terms for phase in plan.phases] == [(), terms, terms, terms]
 
 
@@ -148,8 +148,8 @@ def test_what_the_head_must_have_learnt_for_is_refused_without_a_head_only_phase
 ) -> None:
     parts = model.parts()
     with pytest.raises(RequestError, match=reason):
-        Finetune(0.4).plan(parts, NoFreeze(), 4).under([term], parts)
-    by_features = Finetune(0.4).plan(parts, NoFreeze(), 4).under([Distill(1.0, 2.0, True)], parts)
+        Finetune(0.4).plan(parts, NoFreeze(), 4).under([term], parts, 8)
+    by_features = Finetune(0.4).plan(parts, NoFreeze(), 4).under([Distill(1.0, 2.0, True)], parts, 8)
     assert len(by_features.phases[0].terms) == 1
 
 
@@ -168,8 +168,8 @@ def test_terms_with_nothing_to_hold_are_refused(
     parts = model.parts()
     plan = Finetune(0.4).plan(parts, freeze, 4)
     with pytest.raises(RequestError, match=reason):
-        plan.under([L2SP(0.1, 0.01), BSS(1, 1e-3)], parts)
-    assert plan.under([], parts) is plan
+        plan.under([L2SP(0.1, 0.01), BSS(1, 1e-3)], parts, 8)
+    assert plan.under([], parts, 8) is plan
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_l2sp_is_refused_where_only_biases_or_norms_learn(model: Segmenter) -> N
     parts = model.parts()
     plan = Finetune(1.0, kinds=["bias", "norm_bias"]).plan(parts, NoFreeze(), 4)
     with pytest.raises(RequestError, match=r"term=l2sp: nothing that it would hold learns"):
-        plan.under([L2SP(0.1, 0.01)], parts)
-    assert plan.under([BSS(1, 1e-3)], parts).phases[0].terms
+        plan.under([L2SP(0.1, 0.01)], parts, 8)
+    assert plan.under([BSS(1, 1e-3)], parts, 8).phases[0].terms
