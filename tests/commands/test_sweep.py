@@ -46,9 +46,9 @@ def test_a_failed_job_is_named_and_the_rest_is_done(capsys: pytest.CaptureFixtur
 def test_an_interrupted_sweep_goes_on(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
     step, done = loop.step, []
 
-    def stopped(*args: object) -> tuple[float, bool]:
+    def stopped(*args: object) -> object:
         done.append(1)
-        return step(*args[:-1], len(done) == 3)  # type: ignore[arg-type]
+        return step(*args[:-2], len(done) == 3, args[-1])  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "step", stopped)
     assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
