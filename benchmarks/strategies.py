@@ -4,9 +4,9 @@
     python benchmarks/strategies.py experiment=nuclei dataset.root=nuclei/ --strategies all --rates 1e-3 3e-3 1e-2
 
 The rate is chosen by val mIoU with seed 0; seeds 0, 1 and 2 at that rate are then scored on test. The last column is
-the p-value of a paired test of each strategy against the first one: Wilcoxon's signed ranks of the test images' mean IoU,
-itself the mean over the seeds, corrected after Holm over all comparisons. Words like those of the command line go
-through to every run. Finished runs are kept in --output and used again.
+the p-value of a paired test of each strategy against the first one: Wilcoxon's signed ranks of the test images' mean
+IoU, itself the mean over the seeds, corrected after Holm over all comparisons. Words like those of the command line
+go through to every run. Finished runs are kept in --output and used again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Row:
-    """A strategy at its best rate: results of the seeds, IoU of each test image, whether the rate is the grid's edge."""
+    """A strategy at its best rate: results of the seeds, IoU of each test image, whether the rate is a grid edge."""
 
     strategy: str
     rate: float

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from segrun.data.loading import mixed
@@ -19,7 +18,7 @@ from segrun.engine.average import moving_average
 from segrun.engine.checkpoint import Progress
 from segrun.engine.device import memory_layout
 from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
-from segrun.engine.objective import Objective
+from segrun.engine.objective import Objective, bind, compared
 from segrun.engine.optimizers import grouped, named_state, restore_state, set_rates
 from segrun.engine.probe import measured_rates, probe
 from segrun.engine.recipe import Data, Recipe, Store, curves
@@ -240,42 +239,13 @@ class _Training:
         )
 
     def _objective(self, index: int, phase: Phase) -> Objective:
-        snapshots, model = self.store.snapshots, self.model
-        start = snapshots.once(START)
-        epoch = sum(before.epochs for before in self.plan.phases[:index])
-        first = [0, *self.ends][epoch]
+        phases, balance = self.plan.phases, self.recipe.balance
+        first = [0, *self.ends][sum(before.epochs for before in phases[:index])]
         bound = {}
         for term in phase.terms:
-            model.eval()  # each epoch sets the modes anew
-            begun = any(term in other.terms for other in self.plan.phases[:index]) or self.progress.step > first
-            remember = None if begun else partial(term.remember, model, self.probe)
-            memory = snapshots.once(f"term_{term.name}", remember)
-            bound[term.name] = term.bind(model, start, self._of_all(memory))
-        return Objective(self.tasks, self.recipe.balance, bound, self._compared())
-
-    def _of_all(self, memory: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The first process's: each would remember other batches and statistics."""
-        if self.accelerator.num_processes == 1:
-            return memory
-        shared = {name: value.to(self.accelerator.device) for name, value in memory.items()}
-        for value in shared.values():
-            torch.distributed.broadcast(value, 0)
-        return shared
-
-    def _compared(self) -> list[nn.Parameter]:
-        """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""
-        model, balance = self.model, self.recipe.balance
-        shared = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("heads.")}
-        if not balance.separate or not shared:
-            return []
-        model.eval()
-        levels = range(len(model.backbone.levels))
-        heads = [getattr(model.heads[task.name], "reads", levels) for task in self.tasks]
-        read_by = [sum(level in reads for reads in heads) for level in levels]
-        ((images, _),) = self.probe(1)
-        features = model(images).features
-        chosen = balance.shared(list(shared), list(shared.values()), features, read_by)
-        return [list(shared.values())[place] for place in chosen]
+            begun = self.progress.step > first or any(term in before.terms for before in phases[:index])
+            bound[term.name] = bind(term, self.model, self.store.snapshots, self.probe, begun, self.accelerator)
+        return Objective(self.tasks, balance, bound, compared(self.model, self.tasks, balance, self.probe))
 
     def _balance_group(self) -> list[dict[str, Any]]:
         learnt = self.recipe.balance.parameters()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from segrun.models.segmenter import Output
+from segrun.engine.snapshots import START, Snapshots
+from segrun.models.segmenter import Output, Segmenter
 from segrun.tasks.balance import Balance
 from segrun.tasks.task import Task
-from segrun.transfer.terms import Bound
+from segrun.transfer.terms import Bound, Probe, Term
 
 
 @dataclass
@@ -67,6 +69,33 @@ class Objective:
         for parameter, more in zip(self.compared, extra or (), strict=False):
             if parameter.grad is not None:
                 parameter.grad.add_(more, alpha=scale)
+
+
+def bind(
+    term: Term, model: Segmenter, snapshots: Snapshots, look: Probe, begun: bool, accelerator: Accelerator
+) -> Bound:
+    """The term as a function, for one phase. begun: what it remembers was stored before, and is not made again."""
+    model.eval()  # each epoch sets the modes anew
+    memory = snapshots.once(f"term_{term.name}", None if begun else partial(term.remember, model, look))
+    if accelerator.num_processes > 1:  # the first one's: each would remember other batches and statistics
+        memory = {name: value.to(accelerator.device) for name, value in memory.items()}
+        for value in memory.values():
+            torch.distributed.broadcast(value, 0)
+    return term.bind(model, snapshots.once(START), memory)
+
+
+def compared(model: Segmenter, tasks: Sequence[Task], balance: Balance, look: Probe) -> list[nn.Parameter]:
+    """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""
+    shared = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("heads.")}
+    if not balance.separate or not shared:
+        return []
+    model.eval()
+    levels = range(len(model.backbone.levels))
+    heads = [getattr(model.heads[task.name], "reads", levels) for task in tasks]
+    read_by = [sum(level in reads for reads in heads) for level in levels]
+    ((images, _),) = look(1)
+    chosen = balance.shared(list(shared), list(shared.values()), model(images).features, read_by)
+    return [list(shared.values())[place] for place in chosen]
 
 
 def summed(

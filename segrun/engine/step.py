@@ -15,6 +15,7 @@ from segrun.engine.device import memory_layout
 from segrun.engine.objective import Objective, summed
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError, SegrunError, listed
+from segrun.models.segmenter import Output
 from segrun.tasks.task import Task
 from segrun.types import Batch
 
@@ -57,15 +58,7 @@ def step(
     for place, (batch, target) in enumerate(zip(window, targets, strict=True)):
         images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
         with accelerator.no_sync(model) if place + 1 < len(window) else contextlib.nullcontext():
-            try:
-                output = model(images)
-            except ValueError as error:
-                if "more than 1 value per channel" not in str(error):
-                    raise
-                raise RequestError(
-                    f"trainer.batch_size={settings.batch_size}: batch norm cannot learn from one value a channel "
-                    "(image pooling makes one an image). Use two images a batch and process or more, or head=unet."
-                ) from error
+            output = forward(model, images, settings)
             losses = objective.losses(output, target, weights)
             single = summed(single, objective.single_gradients(output, losses, scale))
             # gradients are averaged over processes: the losses' weights were summed over them, the terms' were not
@@ -100,6 +93,19 @@ def step(
     optimizer.step()
     optimizer.zero_grad()
     return Stepped(loss, named, stops > 0)
+
+
+def forward(model: nn.Module, images: Tensor, settings: TrainerSettings) -> Output:
+    try:
+        output: Output = model(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RequestError(
+            f"trainer.batch_size={settings.batch_size}: batch norm cannot learn from one value a channel "
+            "(image pooling makes one an image). Use two images a batch and process or more, or head=unet."
+        ) from error
+    return output
 
 
 def on_device(tasks: Sequence[Task], batch: Batch, device: torch.device) -> dict[str, Tensor]:
