@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-BATCHES = 32
+BATCHES = 16
 
 
 @torch.no_grad()

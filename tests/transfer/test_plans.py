@@ -170,7 +170,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {  # what a strategy chooses in other gro
     "scratch": {"backbone": {"weights": "none"}},
     "l2sp": {"term": {"l2sp": {"_target_": "segrun.transfer.terms.L2SP", "alpha": 0.1, "beta": 0.01}}},
     "bss": {"term": {"bss": {"_target_": "segrun.transfer.feature_terms.BSS", "k": 1, "eta": 1e-3}}},
-    "wise_ft": {"strategy": {"alphas": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}},
+    "wise_ft": {"strategy": {"alphas": [0.1, 0.3, 0.5, 0.7, 0.9]}},
 }
 CASES = [(s, b) for s in config.options("strategy") for b in STAGES if (s, b) != ("adaptformer", "resnet18")]
 
