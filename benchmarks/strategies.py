@@ -33,7 +33,10 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Runs:
-    """Trainings with the same words of the user's; `runs.json` says which config lies in which folder."""
+    """Trainings with the same words of the user's; `runs/<config>.json` says in which folder each lies.
+
+    One file a config, so that several of these programs may fill one output folder.
+    """
 
     output: Path
     words: Sequence[str]
@@ -42,13 +45,10 @@ class Runs:
         """The folder of a run, which is trained unless it was before."""
         asked = [*self.words, f"strategy={strategy}", f"optimizer.lr={rate}", f"seed={seed}", f"output={self.output}"]
         key = config.config_hash(config.plain(config.compose("train", asked)))
-        index = self.output / "runs.json"
-        known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-        path = Path(known.get(key, {}).get("folder", self.output))
-        if not (path / "result.json").is_file():
-            path = segrun.train(asked).folder
-            write_json(index, {**known, key: {"asked": asked, "folder": str(path)}})
-        return path
+        index = folder(self.output / "runs") / f"{key}.json"
+        if not index.is_file():
+            write_json(index, {"asked": asked, "folder": str(segrun.train(asked).folder)})
+        return Path(json.loads(index.read_text(encoding="utf-8"))["folder"])
 
 
 @dataclass(frozen=True)

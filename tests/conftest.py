@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,22 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _no_network(url: str, path: Path, sha256: str) -> None:
     raise OSError("tests have no network")
+
+
+@contextlib.contextmanager
+def stopped_after(steps: int) -> Iterator[list[int]]:
+    """Inside, the training is told to stop in its n-th step, counted over all runs; gives a list of the steps."""
+    from segrun.engine import loop
+
+    step, done = loop.step, []
+
+    def told(*args: Any, stopping: bool, seed: int) -> Any:
+        done.append(1)
+        return step(*args, stopping=len(done) == steps, seed=seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "step", told)
+        yield done
 
 
 @pytest.fixture

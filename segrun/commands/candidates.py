@@ -39,17 +39,18 @@ def try_candidates(
     """
     device = run.device.device
     phases = [run.snapshots.once(f"phase{index}") for index, phase in enumerate(plan.phases) if phase.keep]
-    found = list(run.strategy.candidates(phases)) if phases else []
-    if several:  # stored: a run that is stopped here has perhaps a candidate in best.ckpt
-        found.append(("statistics of the primary data", run.snapshots.once("end", run.best(merge=False).state_dict)))
-    if not found:
+    if not phases and not several:
         return {}
     model = run.best(merge=False)
+    found = list(run.strategy.candidates(phases)) if phases else []
+    if several:  # stored: a run that is stopped here has perhaps a candidate in best.ckpt
+        found.append(("statistics of the primary data", run.snapshots.once("end", model.state_dict)))
+    norms = collected(model, plan)
     tried: dict[str, float] = {}
     for name, weights in found:
         model.load_state_dict({key: weights[key] for key in model.state_dict()})
         images = (batch.images.to(device) for batch in islice(batches(), BATCHES))
-        estimate_statistics(model, images, collected(model, plan))
+        estimate_statistics(model, images, norms)
         if run.device.num_processes > 1:  # each has seen its share of every batch
             for buffer in model.buffers():
                 if buffer.is_floating_point():

@@ -65,16 +65,16 @@ def trained_segmenter(
     Raises:
         RequestError: foreign code, or weights that do not fit the model its config describes.
     """
-    asked = checkpoint.config
-    # without the auxiliary heads of a last.ckpt, and what only they read of a ViT's pyramid
-    weights = {n: v for n, v in checkpoint.weights.items() if auxiliary or n.split(".")[:2] not in _others(checkpoint)}
+    asked, weights = checkpoint.config, checkpoint.weights
     if checkpoint.base is not None:
         return _completed(checkpoint, trust, merge)
     values = {**asked, "backbone": {**asked["backbone"], "weights": "none"}}
     model = assemble.segmenter(values, len(checkpoint.classes), weights["mean"].numel(), trust, auxiliary)
-    if not auxiliary:
-        own, fresh = model.state_dict(), [f"backbone.{p}." for paths in model.backbone.fresh.values() for p in paths]
-        weights = {n: v for n, v in weights.items() if n in own or not n.startswith(tuple(fresh))}
+    if not auxiliary:  # without the heads of a last.ckpt, and what only they read of a ViT's pyramid
+        heads = [f"heads.{name}." for name in asked.get("auxiliary") or {}]
+        fresh = [f"backbone.{path}." for paths in model.backbone.fresh.values() for path in paths]
+        own = model.state_dict()
+        weights = {n: v for n, v in weights.items() if n in own or not n.startswith((*heads, *fresh))}
     if weights.keys() - model.state_dict().keys():
         assemble.strategy(asked, trust).adapt(model)
     try:
@@ -95,10 +95,6 @@ def inference(
     return Inference(model, fitted, device, partial(autocast, device, options.get("precision", "auto")), layout)
 
 
-def _others(checkpoint: Checkpoint) -> list[list[str]]:
-    return [["heads", name] for name in checkpoint.config.get("auxiliary") or {}]
-
-
 def _whole(origin: Checkpoint, trust: Sequence[str]) -> Mapping[str, Tensor]:
     """The weights of a plain model.
 
@@ -111,7 +107,7 @@ def _whole(origin: Checkpoint, trust: Sequence[str]) -> Mapping[str, Tensor]:
         return origin.weights
     model = trained_segmenter(origin, trust)
     assemble.strategy(origin.config, trust).export(model)
-    if adapters := [p.name for part in model.parts().values() for p in part.parameters if p.kind == "adapter"]:
+    if adapters := [p.name for p in model.parts().parameters if p.kind == "adapter"]:
         raise RequestError(
             f"init_from: that model has adapters ({listed(adapters, 2)}) that cannot be merged into its weights. Start "
             "from another, or go on with the run itself: resume=<run folder>."

@@ -163,7 +163,7 @@ class Run:
     def _cost(self, plan: Plan, progress: Progress) -> dict[str, Any]:
         parts, trainer = self.model.parts(), self.values["trainer"]
         trained = {name for phase in plan.phases for name in phase.learning(parts)}
-        sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
+        sizes = {p.name: p.size for p in parts.parameters}
         images = progress.step * trainer["batch_size"] * trainer["accumulate"]
         return {
             "parameters_trained": sum(sizes[name] for name in trained),

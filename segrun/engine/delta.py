@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from segrun.errors import RequestError
-from segrun.models.parts import plain
-
-Weights = Mapping[str, Tensor]
+from segrun.models.parts import Weights, plain
 
 
 def base_hash(weights: Weights, loaded: Iterable[str]) -> str:

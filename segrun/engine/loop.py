@@ -101,7 +101,7 @@ class _Training:
     upcoming: Callable[[], Iterator[Batch]]
 
     def __post_init__(self) -> None:
-        self.settings = self.recipe.settings
+        self.settings, self.parts = self.recipe.settings, self.model.parts()
         self.ends = [sum(self.data.steps[: epoch + 1]) for epoch in range(len(self.data.steps))]
         self.curves = curves(self.plan, [0, *self.ends])
         self.batches = self.upcoming()
@@ -114,16 +114,15 @@ class _Training:
         return self.average.module if self.average else self.model
 
     def phase(self, index: int, phase: Phase, last_epoch: int) -> None:
-        model, accelerator = self.model, self.accelerator
+        model, accelerator, parts = self.model, self.accelerator, self.parts
         self.index, self.last_epoch = index, last_epoch
-        parts = model.parts()
         self.learning = free(model, parts, phase)
         self.optimizer = self.recipe.optimizer(
             grouped(model, self.learning, self.recipe.optimizer, self.settings.decay_1d, apart=phase.rates is not None)
             + self._balance_group()
         )
         restore_state(self.optimizer, self.optimizer_state)
-        self.objective = self._objective(index, phase)
+        self.objective = self._objective(phase)
         self.audit = Audit(model, parts, phase)
         wrapped = torch.compile(model) if self.settings.compile else model
         self.trained, self.prepared = accelerator.prepare(wrapped, self.optimizer)
@@ -140,12 +139,12 @@ class _Training:
         accelerator._optimizers.clear()
 
     def epoch(self, epoch: int, phase: Phase, stop: Stop) -> None:
-        progress, parts = self.progress, self.model.parts()
+        progress = self.progress
         if phase.rates is not None:
             if progress.step == self.ends[epoch] - self.data.steps[epoch]:  # within an epoch the stored ones hold
                 self.rates = dict(measured_rates(self.model, phase.rates, self.probe, self.accelerator))
             set_rates(self.optimizer, self.learning, self.rates)
-        set_modes(self.model, parts, phase)
+        set_modes(self.model, self.parts, phase)
         while progress.step < self.ends[epoch]:
             self.step(epoch, stop)
         progress.epoch = epoch + 1
@@ -196,8 +195,8 @@ class _Training:
             group["lr"] = lr * group["lr_scale"]
         torch.manual_seed(mixed(seed, progress.step, accelerator.process_index))
         done = step(
-            self.trained, self.prepared, self.objective, window, self.settings, accelerator, stop.asked,
-            mixed(seed, progress.step),
+            self.trained, self.prepared, self.objective, window, self.settings, accelerator,
+            stopping=stop.asked, seed=mixed(seed, progress.step),
         )  # fmt: skip
         if self.average:
             self.average.update_parameters(self.model)
@@ -218,9 +217,9 @@ class _Training:
 
     def _rates(self, phase: Phase, lr: float) -> dict[str, float]:
         """By part; where each tensor has its own, their mean."""
-        parts, found = self.model.parts(), {}
+        found = {}
         for part, how in phase.learn.items():
-            measured = [self.rates.get(p.name, 1.0) for p in parts[part].parameters if p.kind in how.kinds]
+            measured = [self.rates.get(p.name, 1.0) for p in self.parts[part].parameters if p.kind in how.kinds]
             found[part] = lr * how.lr_scale * (fmean(measured) if phase.rates else 1.0)
         return found
 
@@ -238,12 +237,12 @@ class _Training:
             },
         )
 
-    def _objective(self, index: int, phase: Phase) -> Objective:
+    def _objective(self, phase: Phase) -> Objective:
         phases, balance = self.plan.phases, self.recipe.balance
-        first = [0, *self.ends][sum(before.epochs for before in phases[:index])]
+        first = [0, *self.ends][sum(before.epochs for before in phases[: self.index])]
         bound = {}
         for term in phase.terms:
-            begun = self.progress.step > first or any(term in before.terms for before in phases[:index])
+            begun = self.progress.step > first or any(term in before.terms for before in phases[: self.index])
             bound[term.name] = bind(term, self.model, self.store.snapshots, self.probe, begun, self.accelerator)
         return Objective(self.tasks, balance, bound, compared(self.model, self.tasks, balance, self.probe))
 

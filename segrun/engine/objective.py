@@ -33,10 +33,7 @@ class Objective:
 
     def losses(self, output: Output, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This batch's part of each task's loss, when `weights` are the sums over the whole window."""
-        return {
-            t.name: (t.loss(output.tasks[t.name].float(), targets[t.name]) / weights[t.name].clamp(min=1)).sum()
-            for t in self.tasks
-        }
+        return {t.name: t.share(output.tasks[t.name], targets[t.name], weights[t.name]) for t in self.tasks}
 
     def single_gradients(
         self, output: Output, losses: Mapping[str, Tensor], scale: float

@@ -33,9 +33,7 @@ def probe(
             target = on_device([task], batch, device)[task.name]
 
             def loss(output: Output, target: Tensor = target) -> Tensor:
-                weights = task.loss.weights(target).clamp(min=1)
-                found: Tensor = (task.loss(output.tasks[task.name].float(), target) / weights).sum()
-                return found
+                return task.share(output.tasks[task.name], target, task.loss.weights(target))
 
             # in fp32, whatever the training's precision: gradients of single pixels would vanish in fp16
             yield batch.images.to(device).contiguous(memory_format=layout), loss

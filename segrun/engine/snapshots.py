@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from segrun.engine.files import replacing
 from segrun.errors import SegrunError
+from segrun.models.parts import Weights
 
 START = "start"
-Weights = Mapping[str, Tensor]
 
 
 class Snapshots:

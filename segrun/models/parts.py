@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from segrun.errors import RequestError
 
+Weights = Mapping[str, Tensor]  # by parameter or buffer name
 Kind = Literal["weight", "bias", "norm_weight", "norm_bias", "token", "adapter"]
 ALL: frozenset[Kind] = frozenset(get_args(Kind))
 
@@ -82,6 +83,11 @@ class Parts(Mapping[str, Part]):
             if not fnmatch.filter(self, glob):
                 raise RequestError(f"no part of the model matches {glob!r}. The parts: {', '.join(self)}.")
         return tuple(name for name in self if any(fnmatch.fnmatchcase(name, glob) for glob in globs))
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Of all parts, in order."""
+        return tuple(p for part in self.values() for p in part.parameters)
 
     @property
     def backbone(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def plan_table(plan: Plan, parts: Parts, lr: float) -> Table:
         table.add_row(part.name, f"{part.size:,}", f"{part.loaded:.0%}", *cells)
     table.add_section()
     total = sum(part.size for part in parts.values())
-    sizes = {p.name: p.size for part in parts.values() for p in part.parameters}
+    sizes = {p.name: p.size for p in parts.parameters}
     learning = (sum(sizes[name] for name in phase.learning(parts)) for phase in plan.phases)
     table.add_row("learning", f"{total:,}", "", *(f"{n:,}" for n in learning))
     if any(phase.terms for phase in plan.phases):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from segrun.tasks.losses import Loss
 
 
@@ -17,3 +19,8 @@ class Task:
     weight: float = 1.0
     primary: bool = True
     regression: bool = False
+
+    def share(self, scores: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """This batch's part of the loss, 0-d, when `weights` are the sums over all that it is a part of."""
+        share: Tensor = (self.loss(scores.float(), target) / weights.clamp(min=1)).sum()
+        return share

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from segrun.errors import RequestError
-from segrun.models.parts import Parts
+from segrun.models.parts import Parts, Weights
 from segrun.transfer.freeze import FreezeSchedule
 from segrun.transfer.plan import Plan
-from segrun.transfer.strategies import Finetune, Weights
+from segrun.transfer.strategies import Finetune
 
 
 class WiseFT(Finetune):

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segrun.errors import RequestError
-from segrun.models.parts import Parts
+from segrun.models.parts import Parts, Weights
 from segrun.models.segmenter import Output, Segmenter
-from segrun.transfer.terms import Bound, Probe, Term, Weights
+from segrun.transfer.terms import Bound, Probe, Term, loaded_weights
 
 if TYPE_CHECKING:
     from segrun.transfer.plan import Phase
@@ -77,7 +77,7 @@ class Delta(Term):
         self.weight, self.temperature, self.batches, self.exact = weight, temperature, batches, exact
 
     def holds(self, parts: Parts) -> frozenset[str]:
-        return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight" and p.loaded)
+        return loaded_weights(parts)
 
     def check(self, parts: Parts, before: Sequence[Phase], batch: int) -> None:
         if not knows_masks(parts, before):

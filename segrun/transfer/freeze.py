@@ -130,7 +130,7 @@ class Surgical(FreezeSchedule):
                 raise RequestError(f"freeze.block={block}: this backbone has the parts 0 to {len(backbone) - 1}.")
             learning: tuple[str, ...] = (backbone[block],)
         else:
-            learning = parts.select(*([block] if isinstance(block, str) else map(str, block)))
+            learning = _matching(parts, block)
             if not set(learning).intersection(backbone):
                 raise RequestError(f"freeze.block={block}: none of the backbone's parts ({', '.join(backbone)}).")
         return (FreezeStep(epochs, frozenset(backbone) - frozenset(learning)),)
@@ -156,7 +156,10 @@ class Steps(FreezeSchedule):
             raise RequestError(f"freeze.steps: epochs {starts}; they start at 0 and rise to less than {epochs}.")
         made = []
         for step, (start, end) in zip(self.steps, pairwise(bounds), strict=True):
-            globs = step["learn"]
-            learning = parts.select(*([globs] if isinstance(globs, str) else globs))
+            learning = _matching(parts, step["learn"])
             made.append(FreezeStep(end - start, frozenset(parts) - frozenset(learning)))
         return tuple(made)
+
+
+def _matching(parts: Parts, globs: str | Sequence[str]) -> tuple[str, ...]:
+    return parts.select(*([globs] if isinstance(globs, str) else map(str, globs)))

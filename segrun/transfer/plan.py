@@ -82,10 +82,11 @@ class Plan:
         if not terms:
             return self
         phases = list(self.phases)
+        loaded = any(p.loaded for p in parts.parameters)
         for term in terms:
             watched = term.watches(parts)
             acts = [not watched.isdisjoint(phase.learning(parts)) for phase in self.phases]
-            if not any(p.loaded for part in parts.values() for p in part.parameters):
+            if not loaded:
                 raise RequestError(f"term={term.name}: holds on to pretrained weights, and none were loaded.")
             if not any(acts):
                 raise RequestError(f"term={term.name}: nothing that it would hold learns in this plan.")

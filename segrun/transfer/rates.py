@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from segrun.errors import RequestError
-from segrun.models.parts import ALL, Parts
+from segrun.models.parts import ALL, Parts, Weights
 from segrun.transfer.freeze import FreezeSchedule
 from segrun.transfer.plan import Plan
-from segrun.transfer.strategies import NORM, Finetune, Weights
+from segrun.transfer.strategies import NORM, Finetune
 
 
 class Discriminative(Finetune):

@@ -6,15 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
-from torch import Tensor
-
 from segrun.errors import RequestError, listed
-from segrun.models.parts import ALL, Kind, Parts
+from segrun.models.parts import ALL, Kind, Parts, Weights
 from segrun.models.segmenter import Segmenter
 from segrun.transfer.freeze import FreezeSchedule, FreezeStep
 from segrun.transfer.plan import Learn, Phase, Plan
 
-Weights = Mapping[str, Tensor]
 NORM: frozenset[Kind] = frozenset(("norm_weight", "norm_bias"))
 
 

@@ -7,24 +7,28 @@ remember something of the model; that memory is stored with the run, so that a r
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from segrun.errors import RequestError
-from segrun.models.parts import Parts
+from segrun.models.parts import Parts, Weights
 from segrun.models.segmenter import Output, Segmenter
 
 if TYPE_CHECKING:
     from segrun.transfer.plan import Phase
 
-Weights = Mapping[str, Tensor]
 # probe(n): n batches of training images (B, C, H, W), each with the mask's loss of an output for them
 Probe = Callable[[int], Iterator[tuple[Tensor, Callable[[Output], Tensor]]]]
 # (images, the model's output for them) → the term, a scalar
 Bound = Callable[[Tensor, Output], Tensor]
+
+
+def loaded_weights(parts: Parts) -> frozenset[str]:
+    """No bias, no norm, no token."""
+    return frozenset(p.name for p in parts.parameters if p.kind == "weight" and p.loaded)
 
 
 class Term(ABC):
@@ -72,15 +76,14 @@ class L2SP(Term):
         self.alpha, self.beta = alpha, beta
 
     def holds(self, parts: Parts) -> frozenset[str]:
-        return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight")
+        return frozenset(p.name for p in parts.parameters if p.kind == "weight")
 
     def watches(self, parts: Parts) -> frozenset[str]:
-        return frozenset(p.name for part in parts.values() for p in part.parameters if p.kind == "weight" and p.loaded)
+        return loaded_weights(parts)
 
     def bind(self, model: Segmenter, start: Weights, memory: Weights) -> Bound:
         parts = model.parts()
-        loaded = {p.name for part in parts.values() for p in part.parameters if p.loaded}
-        held = self.holds(parts)
+        held, loaded = self.holds(parts), loaded_weights(parts)
         learning = [(n, p) for n, p in model.named_parameters() if n in held and p.requires_grad]
         old = [(p, start[n].to(p.device)) for n, p in learning if n in loaded]
         new = [p for n, p in learning if n not in loaded]

@@ -60,9 +60,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, list[Batch]]]
     found: list[tuple[nn.Module, list[Batch]]] = []
     step = loop.step
 
-    def watching(*args: Any) -> Any:
+    def watching(*args: Any, **more: Any) -> Any:
         found.append((args[0], list(args[3])))
-        return step(*args)
+        return step(*args, **more)
 
     monkeypatch.setattr(loop, "step", watching)
     return found

@@ -20,7 +20,7 @@ from segrun.report import plots
 from segrun.transfer.feature_terms import Distill
 from segrun.transfer.terms import L2SP, Term
 from tests.commands.test_train import same, state
-from tests.conftest import QUICK
+from tests.conftest import QUICK, stopped_after
 
 timm = pytest.importorskip("timm", reason="extra timm")
 
@@ -66,16 +66,8 @@ def whole_and_resumed(words: list[str], weights: Path, stop_after: int) -> tuple
     """The folders of a run that was left alone, and of one that was stopped after so many steps and went on."""
     words = [*TINY, f"backbone.weights={weights}", *words]
     whole = segrun.train([*words, "output=whole"]).folder
-    with pytest.MonkeyPatch.context() as patch:
-        step, done = loop.step, []
-
-        def interrupted(*args: Any) -> Any:
-            done.append(1)
-            return step(*args[:-2], len(done) == stop_after, args[-1])
-
-        patch.setattr(loop, "step", interrupted)
-        with pytest.raises(Interrupted):
-            segrun.train([*words, "output=parts"])
+    with stopped_after(stop_after), pytest.raises(Interrupted):
+        segrun.train([*words, "output=parts"])
     folder = next(Path("parts/train").glob("*/*"))
     assert state(folder)["training"]["progress"]["step"] == stop_after
     return whole, segrun.train([f"resume={folder}"]).folder

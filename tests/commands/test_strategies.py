@@ -85,11 +85,11 @@ def watched(monkeypatch: pytest.MonkeyPatch, every: int) -> list[State]:
     states: list[State] = []
     step, done = loop.step, []
 
-    def watching(model: Any, *args: Any) -> Any:
+    def watching(model: Any, *args: Any, **more: Any) -> Any:
         if len(done) % every == 0:
             states.append(copy.deepcopy(model.state_dict()))
         done.append(1)
-        return step(model, *args)
+        return step(model, *args, **more)
 
     monkeypatch.setattr(loop, "step", watching)
     return states

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from segrun import cli
-from segrun.engine import loop
-from tests.conftest import QUICK
+from tests.conftest import QUICK, stopped_after
 
 WORDS = ["train", "-m", *QUICK, "trainer.epochs=1", "dataset.val=2", "dataset.test=2"]
 
@@ -43,18 +42,12 @@ def test_a_failed_job_is_named_and_the_rest_is_done(capsys: pytest.CaptureFixtur
     assert len(list((elsewhere / "outputs" / "multirun").glob("*/result.json"))) == 1
 
 
-def test_an_interrupted_sweep_goes_on(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
-    step, done = loop.step, []
-
-    def stopped(*args: object) -> object:
-        done.append(1)
-        return step(*args[:-2], len(done) == 3, args[-1])  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "step", stopped)
-    assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
-    jobs = elsewhere / "outputs" / "multirun"
-    assert len(list(jobs.glob("*/result.json"))) == 0 and len(list(jobs.glob("*/last.ckpt"))) == 1
-    assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 0
+def test_an_interrupted_sweep_goes_on(elsewhere: Path) -> None:
+    with stopped_after(3) as done:
+        assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
+        jobs = elsewhere / "outputs" / "multirun"
+        assert len(list(jobs.glob("*/result.json"))) == 0 and len(list(jobs.glob("*/last.ckpt"))) == 1
+        assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 0
     assert len(list(jobs.glob("*/result.json"))) == 2
     assert sum(len((path / "metrics.jsonl").read_text().splitlines()) for path in jobs.iterdir() if path.is_dir()) == 4
     assert json.loads(next(jobs.glob("*seed0*/result.json")).read_text())["cost"]["steps"] == 4

@@ -18,7 +18,7 @@ import segrun
 from segrun import cli
 from segrun.engine import loop
 from segrun.errors import Interrupted, RequestError, SegrunError
-from tests.conftest import QUICK
+from tests.conftest import QUICK, stopped_after
 
 SCRATCH = [*QUICK, "strategy=scratch"]
 
@@ -80,11 +80,11 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     whole = segrun.train([*wanted, "output=whole"]).folder
     step, done = loop.step, []
 
-    def interrupted(*args: Any) -> tuple[float, bool]:
+    def interrupted(*args: Any, **more: Any) -> Any:
         done.append(1)
         if len(done) == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(*args[:-1], len(done) == stop_after)
+        return step(*args, **{**more, "stopping": len(done) == stop_after})
 
     monkeypatch.setattr(loop, "step", interrupted)
     with pytest.raises(Interrupted, match="segrun train resume="):
@@ -105,21 +105,12 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 
 @pytest.mark.parametrize("stop_after", [2, 7])
 def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
-    stop_after: int, monkeypatch: pytest.MonkeyPatch, elsewhere: Path, pretrained: Path
+    stop_after: int, elsewhere: Path, pretrained: Path
 ) -> None:
     wanted = [*QUICK, f"backbone.weights={pretrained}", "freeze=gradual", "trainer.epochs=6", "trainer.steps=12"]
     whole = segrun.train([*wanted, "output=whole"]).folder
-    step, done = loop.step, []
-
-    def interrupted(*args: Any) -> Any:
-        done.append(1)
-        return step(*args[:-2], len(done) == stop_after, args[-1])
-
-    monkeypatch.setattr(loop, "step", interrupted)
-    with pytest.raises(Interrupted):
+    with stopped_after(stop_after), pytest.raises(Interrupted):
         segrun.train([*wanted, "output=parts"])
-    monkeypatch.undo()
-    os.chdir(elsewhere)
     folder = next((elsewhere / "parts" / "train").glob("*/*"))
     segrun.train([f"resume={folder}"])
     same(state(whole), state(folder))
