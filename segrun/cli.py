@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("train", "train", "train a model; -m sweeps over values"),
     "eval": ("eval", "evaluate", "score a checkpoint on a data set"),
     "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
+    "check": ("check", "check", "examine a data set: damage, copies, classes, splits"),
     "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
     "models": ("models", "models", "list backbones and heads, their weights, and which fit each other"),
     "describe": ("describe", "describe", "count a model's parameters, operations and memory"),
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   segrun train dataset=folder dataset.root=slides/ labels=20  twenty labelled images of your own
   segrun train -m strategy=scratch,finetune seed=0,1          a sweep: four runs and a table
   segrun train resume=outputs/train/<run>                     go on where a run stopped
+  segrun check dataset=folder dataset.root=slides/            what is wrong with the data, before training
   segrun plan strategy=finetune freeze=gradual                the plan, without training
   segrun models name=resnet*                                  what there is to choose from
   segrun eval checkpoint=outputs/train/<run>/best.ckpt        scores of the stored test split

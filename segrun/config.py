@@ -24,7 +24,10 @@ T = TypeVar("T")
 Config = DictConfig
 
 # what may differ between a run and its resumption, and between two runs that are the same run
-INCIDENTAL = ("trainer.device", "trainer.workers", "tracker", "resume", "output", "trust", "names", "asked")
+INCIDENTAL = (
+    "trainer.device", "trainer.workers", "trainer.cache", "dataset.download", "rules", "tracker", "resume", "output",
+    "trust", "names", "asked",
+)  # fmt: skip
 
 
 def conf_dir() -> Path:

@@ -15,9 +15,11 @@ from segrun.errors import RequestError, closest
 # keys whose values are paths: quoted before Hydra parses them, `~` expanded
 PATH_KEYS = {
     "checkpoint", "input", "output", "resume", "init_from", "name",
-    "dataset.root", "dataset.split.train", "dataset.split.val", "dataset.split.test", "backbone.weights",
+    "dataset.root", "dataset.voc", "dataset.annotations", "dataset.images", "dataset.data", "dataset.backgrounds",
+    "split.file", "split.groups", "backbone.weights",
     "auxiliary.segmentation.dataset.root", "auxiliary.image_labels.file",
 }  # fmt: skip
+MAPPINGS = ("dataset.annotations", "dataset.images")  # {train: path, val: path} as well
 
 
 def quoted(word: str, multirun: bool = False) -> str:
@@ -26,7 +28,7 @@ def quoted(word: str, multirun: bool = False) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null"):
         return word
-    if key.startswith("dataset.split.") and re.fullmatch(r"[\d.,]+", value):  # a fraction, not a list of names
+    if key in MAPPINGS and re.fullmatch(r"\{\w+:.*\}", value):
         return word
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]

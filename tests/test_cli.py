@@ -88,8 +88,10 @@ def test_a_value_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_fractions_of_a_split_are_numbers_and_lists_are_paths() -> None:
-    assert quoted("dataset.split.train=0.8") == "dataset.split.train=0.8"
-    assert quoted("dataset.split.train=my list.txt") == 'dataset.split.train="my list.txt"'
+    assert quoted("split.train=0.8") == "split.train=0.8"
+    assert quoted("dataset.images={train:a,val:b}") == "dataset.images={train:a,val:b}"
+    assert quoted("dataset.images={a}") == 'dataset.images="{a}"'
+    assert quoted("split.file=my list.json") == 'split.file="my list.json"'
 
 
 def test_a_traceback_only_comes_when_asked_for(

@@ -30,6 +30,7 @@ Trust = Sequence[str] | None  # None: the config is the user's own
 def dataset(values: Mapping[str, Any], trust: Trust = None) -> Dataset:
     data = config.build(values.get("dataset"), "dataset", trust=trust)
     assert isinstance(data, Dataset)
+    data.check()
     disjoint(data.splits)
     return data
 
@@ -109,9 +110,12 @@ def task(values: Mapping[str, Any], trust: Trust = None) -> Task:
     return Task("mask", loss)
 
 
-def auxiliary(values: Mapping[str, Any], trust: Trust = None) -> dict[str, Auxiliary]:
-    """The auxiliary tasks by name."""
-    return _listed(values, "auxiliary", trust)
+def auxiliary(values: Mapping[str, Any], labels: Mapping[str, str], trust: Trust = None) -> dict[str, Auxiliary]:
+    """The auxiliary tasks by name. labels: of whole images, that the data set brings."""
+    made: dict[str, Auxiliary] = _listed(values, "auxiliary", trust)
+    for task in made.values():
+        task.meet(labels)
+    return made
 
 
 def tasks(values: Mapping[str, Any], others: Mapping[str, Auxiliary], trust: Trust = None) -> list[Task]:

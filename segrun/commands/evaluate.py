@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def run(cfg: config.Config) -> EvalResult:
     values = config.plain(cfg)
     saved = checkpoints.read(values["checkpoint"])
     data = data_for(values, saved)
-    split = values["split"]
+    split = values["split"] if data.splits else "all"
+    data.use(data.splits or {"all": data.names})
     if not data.splits.get(split):
         raise RequestError(
             f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
@@ -85,14 +87,13 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
     keys = [word.partition("=")[0].lstrip("+") for word in values["asked"]]
     if "channels" in values["dataset"] and "dataset.channels" not in keys:
         values = {**values, "dataset": {**values["dataset"], "channels": channels}}
+    values = {**values, "dataset": scaled_alike(values["dataset"], saved.config["dataset"], keys)}
     data = assemble.dataset(values)
     if data.channels != channels:
         raise RequestError(f"the checkpoint is for images of {channels} channels, the data set's have {data.channels}.")
-    placed = ("root", "classes", "masks", "ignore_index", "allow_unpaired", "channels")
+    placed = ("root", "classes", "masks", "ignore_index", "allow_unpaired", "channels", "voc", "download")
     moved = all(key.removeprefix("dataset.") in placed for key in keys if key.startswith("dataset."))
-    if moved and {name for names in saved.splits.values() for name in names} <= {
-        n for names in data.splits.values() for n in names
-    }:
+    if moved and {name for names in saved.splits.values() for name in names} <= set(data.names):
         data.use(saved.splits)  # the same data at another place
         data.notes = [*data.notes, "holds the images of the run's stored split, which is used"]
     ours, theirs = saved.classes.names, data.classes.names
@@ -106,3 +107,24 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
             f"{'; '.join(words) or 'the same ones in another order'}. Give dataset.classes in the checkpoint's order."
         )
     return data
+
+
+def scaled_alike(asked: Mapping[str, Any], trained: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """The data set asked for, with the intensity of the checkpoint's; keys: what the user gave outright.
+
+    Raises:
+        RequestError: only one of them has an intensity, or one would be measured that is the training's.
+    """
+    own = any(key.startswith("dataset.intensity") for key in keys)
+    if trained.get("intensity") and "intensity" not in asked:
+        raise RequestError(
+            "the checkpoint was trained on raw values that dataset.intensity scales; this data set has no intensity."
+        )
+    if "intensity" in asked and not own:
+        asked = {**asked, "intensity": trained.get("intensity") or asked["intensity"]}
+    if (asked.get("intensity") or {}).get("scale") == "dataset":
+        raise RequestError(
+            "dataset.intensity.scale=dataset: is measured on training images, and this checkpoint holds no such "
+            "numbers. Give dataset.intensity.scale=fixed or image, with low and high."
+        )
+    return asked

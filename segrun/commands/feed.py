@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from accelerate import Accelerator
 
 from segrun.data.augment import Augment
 from segrun.data.dataset import Dataset
 from segrun.data.loading import Stream, TrainingSamples, joined, training_batches
+from segrun.data.memory import Memory
 from segrun.data.sizing import Sizing
 from segrun.data.survey import survey
 from segrun.engine.device import loader_workers
@@ -32,6 +34,7 @@ class Feed:
     settings: TrainerSettings
     seed: int
     device: Accelerator
+    memories: dict[str, Memory] = field(default_factory=dict)  # of each data set, from its first stream on
 
     @property
     def several(self) -> bool:
@@ -47,9 +50,38 @@ class Feed:
             streams.append(self._stream(task.dataset, name, task.batch_size, start))
         return map(joined, zip(*streams, strict=True))
 
+    def try_out(self) -> None:
+        """What an augmentation or a task has to say against the images, it says now."""
+        sample = self.sizing.sample(self.data.sample(self.data.splits["train"][0]))
+        if self.augment is not None:
+            with torch.random.fork_rng(devices=[]):
+                self.augment(sample, self.sizing.size)
+        Targets(self.auxiliary, len(self.data.classes))(sample)
+
+    def notes(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
+        """What is to be said of the training images, whose (height, width) these are: how many are kept in memory."""
+        budget, image = self._budget(), self.data.image(self.data.splits["train"][0])
+        bytes_ = len(image) * image.element_size() + 1  # a pixel, with its label
+        fitted = [self.sizing.size if self.sizing.fit in ("resize", "pad") else size for size in sizes]
+        needed = sum(height * width * bytes_ for height, width in filter(None, fitted))
+        if not budget or needed <= budget:
+            return []
+        return [
+            f"decoded, the training images take {needed / 2**30:.1f} GiB; trainer.cache={self.settings.cache:g} keeps "
+            f"{budget / needed:.0%} of them, the others are read again in each pass"
+        ]
+
+    def _budget(self) -> int:
+        """Bytes for each data set's decoded images."""
+        return int(self.settings.cache * 2**30) // (1 + len(others(self.auxiliary)))
+
     def _stream(self, data: Dataset, source: str, size: int, start: int) -> Iterator[Batch]:
         targets = Targets(self.auxiliary, len(self.data.classes), source)
-        samples = TrainingSamples(data, data.splits["train"], self.sizing, self.augment, self.seed, targets)
+        names = data.splits["train"]
+        if source not in self.memories and (budget := self._budget()):
+            self.memories[source] = Memory(budget, len(names))
+        memory = self.memories.get(source)
+        samples = TrainingSamples(data, names, self.sizing, self.augment, self.seed, targets, memory)
         process, processes = self.device.process_index, self.device.num_processes
         order = Stream(len(samples.names), size, self.seed, process, processes, start)
         cuda = self.device.device.type == "cuda"
@@ -71,6 +103,7 @@ def check(
         DataError: files that cannot be read.
     """
     other: Dataset = task.dataset
+    other.use(other.splits or {"train": other.names})
     if not other.splits.get("train"):
         raise RequestError(f"auxiliary.{name}.dataset: has no train images.")
     if other.channels != data.channels:

@@ -16,7 +16,9 @@ def run(cfg: config.Config) -> None:
     config.typed(cfg.trainer, TrainerSettings, "trainer")
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
-    model = networks.new_segmenter(values, data.classes, data.channels, auxiliary=assemble.auxiliary(values))
+    model = networks.new_segmenter(
+        values, data.classes, data.channels, auxiliary=assemble.auxiliary(values, data.labels)
+    )
     strategy = assemble.strategy(values)
     notes = strategy.adapt(model)
     text = plan_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -15,6 +16,8 @@ from PIL import Image
 
 from segrun import config
 from segrun.commands import networks
+from segrun.data.dataset import Dataset
+from segrun.data.intensity import Intensity
 from segrun.engine import checkpoint as checkpoints
 from segrun.engine.device import keep_pages, torch_device
 from segrun.engine.files import folder as make_folder
@@ -75,7 +78,12 @@ def predictor(
     place = torch_device(device)
     if place.type == "cpu":
         keep_pages()
-    return Predictor(networks.inference(saved, place, trust, options or {}), saved.classes)
+    inference, data = networks.inference(saved, place, trust, options or {}), saved.config["dataset"]
+    kind: Any = Dataset
+    with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
+        kind = config.locate(data["_target_"], "dataset", trust)
+    intensity = Intensity(**data["intensity"]) if data.get("intensity") else None
+    return Predictor(inference, saved.classes, kind.reader(data, saved.weights["mean"].numel()), intensity)
 
 
 def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:

@@ -16,7 +16,7 @@ from segrun.engine import checkpoint as checkpoints
 from segrun.errors import RequestError, listed
 
 # what a resumed run may change: none of it changes the result
-CHANGEABLE = ("trainer.device", "trainer.workers", "tracker")
+CHANGEABLE = ("trainer.device", "trainer.workers", "trainer.cache", "tracker")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def resumed(cfg: config.Config) -> TrainResult:
     saved = checkpoints.read(folder, "last.ckpt")
     values = dict(saved.config)
     values["trainer"] = {**values["trainer"]}
-    for key in ("device", "workers"):
+    for key in ("device", "workers", "cache"):
         if f"trainer.{key}" in keys:
             values["trainer"][key] = cfg.trainer[key]
     if any(key.startswith("tracker") for key in keys):

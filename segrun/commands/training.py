@@ -18,9 +18,12 @@ from segrun.commands import assemble, networks
 from segrun.commands.feed import Feed, check, others
 from segrun.commands.run import Run, Scored
 from segrun.data.augment import Augment
+from segrun.data.checks import before_training
 from segrun.data.dataset import Dataset
-from segrun.data.splits import labelled
-from segrun.data.survey import Survey, survey
+from segrun.data.findings import Rules
+from segrun.data.labelled import labelled
+from segrun.data.splits import SplitSettings, split
+from segrun.data.survey import survey
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import accelerator, autocast, forget_peak_memory, memory_layout
 from segrun.engine.evaluate import Evaluation, evaluate
@@ -38,7 +41,6 @@ from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
 from segrun.tasks.auxiliary import Auxiliary
 from segrun.tasks.balance import Balance
-from segrun.tasks.targets import Targets
 from segrun.transfer.strategies import Strategy
 
 
@@ -52,15 +54,15 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     settings = config.typed(values["trainer"], TrainerSettings, "trainer")
     device = prepare(settings)
     torch.manual_seed(values["seed"])
-    data = assemble.dataset(values, trust)
-    if missing := [split for split in ("train", "val") if not data.splits.get(split)]:
-        raise RequestError(
-            f"the data set has no {listed(missing)} images; training needs both (val chooses the epoch)."
-        )
-    if saved:
-        data.use(saved.splits)
+    if saved is None:
+        splitting = config.typed(values["split"], SplitSettings, "split")
+        rules = config.typed(values["rules"], Rules, "rules")
+    with device.main_process_first():  # one process fetches what dataset.download asks for
+        data = assemble.dataset(values, trust)
+    if data.splits and not data.splits.get("train"):
+        raise RequestError(f"the data set has no train images, only those of {listed(data.splits)}.")
     sizing = assemble.sizing(values)
-    auxiliary = assemble.auxiliary(values, trust)
+    auxiliary = assemble.auxiliary(values, data.labels, trust)
     tasks = assemble.tasks(values, auxiliary, trust)
     balance: Balance = config.build(values.get("balance"), "balance", trust=trust)
     balance.begin({t.name: t.regression for t in tasks}, {t.name: t.weight for t in tasks}, device.device)
@@ -78,19 +80,30 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         raise RequestError("trainer.save=delta keeps what differs from pretrained weights, and none were loaded.")
     plan = assemble.plan(values, model, strategy, trust)
 
-    found = look_at(data)
+    with counting("looking at every image and mask", len(data.names)) as tick:
+        found = survey(data, data.names, tick)
+    if saved:
+        data.use(saved.splits)
+    else:
+        splits, said = split(data, found.names, splitting, found.pixels > 0, found.digests)
+        data.use(splits)
+        data.notes = [*data.notes, *found.notes, *said, *before_training(data, found, rules)]
     for name, other in others(auxiliary).items():
         check(name, other, data, sizing, found.sizes, device.num_processes)
+        other.dataset.fit(other.dataset.splits["train"])
     names = tuple(data.splits["train"])
     if not saved:
         names = labelled(names, found.of(names).pixels, values["labels"], values["seed"])
         sizing.check(found.of(names).sizes)
         data.use({**data.splits, "train": names})
+    values = {**values, "dataset": {**values["dataset"], **data.fit(names)}}  # stays with the run and its checkpoints
     primary = tasks[0]
     primary.loss.weigh(found.of(names).pixels.sum(0))
     for task in tasks:
         task.loss.to(device.device)
-    Targets(auxiliary, len(data.classes))(data.sample(names[0]))  # what a task says of its target, it says now
+    feed = Feed(data, auxiliary, sizing, augment, settings, values["seed"], device)
+    feed.try_out()
+    data.notes = [*data.notes, *feed.notes(found.of(names).sizes)]
     for each in auxiliary.values():
         each.check(found.of(names).pixels, len(data.classes))
         each.check_names(names)
@@ -104,7 +117,6 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     layout = memory_layout(settings.channels_last, device.device.type == "cuda")
     inference = Inference(model, sizing, device.device, partial(autocast, device.device, settings.precision), layout)
     score = partial(evaluate, data=data, accelerator=device, loss=primary.loss, batch_size=settings.batch_size)
-    feed = Feed(data, auxiliary, sizing, augment, settings, values["seed"], device)
 
     def look(kept: nn.Module) -> Evaluation:
         return score(dataclasses.replace(inference, model=kept), names=data.splits["val"])
@@ -166,9 +178,3 @@ def build_model(
     model = networks.trained_segmenter(saved, trust, auxiliary)
     model.report = LoadReport(**saved.training["report"])
     return model, dict(saved.training), []
-
-
-def look_at(data: Dataset) -> Survey:
-    names = [name for split in data.splits.values() for name in split]
-    with counting("looking at every image and mask", len(names)) as tick:
-        return survey(data, names, tick)

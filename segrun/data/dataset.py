@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 
+from segrun.data.reading import read_image
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import ClassMap, Sample
 
+Reader = Callable[[Path], Tensor]  # → (channels, H, W)
 Splits = Mapping[str, Sequence[str]]
+SPLITS = ("train", "val", "test")
 
 
 class Dataset(ABC):
-    """A named set of images with masks, parted into splits.
+    """A named set of images with masks.
 
-    A subclass sets `classes`, `splits` (train, val and, where there is one, test: the names of the images)
-    `channels` of the images, and `notes` (what the user should know: files left out, how masks were understood), and
-    reads by name.
+    A subclass sets `classes`, `channels` of the images, `names` of all images, `labels` of whole images if it has any,
+    `splits` where its publisher or its folders part them (train, val, test: names; what is empty is drawn), `notes`
+    (what the user should know: files left out, how masks were understood) and `problems` (what is wrong with its
+    files; check lists them, everything else refuses them), and reads by name.
     """
 
     classes: ClassMap
-    splits: Splits
+    names: Sequence[str]
+    splits: Splits = MappingProxyType({})
     channels: int = 3
+    labels: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
+    problems: Sequence[str] = ()
 
     @abstractmethod
     def image(self, name: str) -> Tensor:
@@ -34,6 +45,24 @@ class Dataset(ABC):
     def mask(self, name: str) -> Tensor:
         """(H, W) uint8: class indices and VOID. Raises DataError, naming file and value."""
 
+    @classmethod
+    def reader(cls, options: Mapping[str, Any], channels: int) -> Reader:
+        """How one more image file is read as this data set, made with these options of its config, reads its own."""
+        return partial(read_image, channels=channels)
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """What it is read from, the image's file first: a cache asks for their size and time. None: nothing to ask."""
+        return ()
+
+    def group(self, name: str) -> str:
+        """What it is a part of (a volume, a scene), so that a drawn split keeps them together."""
+        return name
+
+    def fit(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """Measure on these training images what reading needs to know (see `Scaled`); gives it as it stands in the
+        config from now on. Most have nothing to measure."""
+        return {}
+
     def sample(self, name: str) -> Sample:
         """Image and mask together. Raises DataError where their sizes differ."""
         image, mask = self.image(name), self.mask(name)
@@ -42,13 +71,19 @@ class Dataset(ABC):
             raise DataError(f"{name}: the image is {wide}, its mask {'×'.join(str(v) for v in reversed(mask.shape))}.")
         return Sample(name, image, mask)
 
+    def check(self) -> None:
+        """Raises DataError where something is wrong with its files, with the first few of them."""
+        if self.problems:
+            more = f"\n… and {len(self.problems) - 3} more problems." if len(self.problems) > 3 else ""
+            raise DataError("\n".join(self.problems[:3]) + more)
+
     def use(self, splits: Splits) -> None:
-        """Take the splits that a run has stored in place of the data set's own.
+        """Take these splits, drawn or stored by a run, in place of the data set's own.
 
         Raises:
-            RequestError: an image of the stored split is no longer there.
+            RequestError: an image of them is not there.
         """
-        here = {name for names in self.splits.values() for name in names}
+        here = set(self.names)
         gone = [name for names in splits.values() for name in names if name not in here]
         if gone:
             raise RequestError(

@@ -15,6 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segrun.data.augment import Augment
 from segrun.data.dataset import Dataset
+from segrun.data.memory import Memory
+from segrun.data.mixing import alike
 from segrun.data.sizing import Sizing
 from segrun.errors import RequestError, listed
 from segrun.types import Batch, Example, Sample
@@ -26,7 +28,8 @@ Targets = Callable[[Sample], Mapping[str, torch.Tensor]]
 
 
 class TrainingSamples(TorchDataset[Any]):
-    """Fitted and augmented samples by (pass, index). targets: what of each is to be learnt."""
+    """Fitted and augmented samples by (pass, index). targets: what of each is to be learnt; memory: where decoded and
+    fitted samples are kept."""
 
     def __init__(
         self,
@@ -36,9 +39,10 @@ class TrainingSamples(TorchDataset[Any]):
         augment: Augment | None,
         seed: int,
         targets: Targets,
+        memory: Memory | None = None,
     ) -> None:
         self.data, self.names, self.sizing, self.augment, self.seed = data, tuple(names), sizing, augment, seed
-        self.targets = targets
+        self.targets, self.memory = targets, memory
 
     def __getitem__(self, key: Key) -> Example:
         sample = self.sample(key)
@@ -46,12 +50,26 @@ class TrainingSamples(TorchDataset[Any]):
 
     def sample(self, key: Key) -> Sample:
         round_, index = key
-        sample = self.sizing.sample(self.data.sample(self.names[index]))
         if self.augment is None and self.sizing.fit != "crop":
-            return sample
+            return self._fitted(index)
+        augment = self.augment or _PLAIN
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed(self.seed, round_, index))
-            return (self.augment or _PLAIN)(sample, self.sizing.size)
+            # not torch.manual_seed, which seeds every kind of accelerator, too, and takes half a millisecond for it
+            torch.default_generator.manual_seed(mixed(self.seed, round_, index))
+            sample = augment(self._fitted(index), self.sizing.size)
+            return augment.mixing(
+                sample, lambda: augment(self._fitted(int(torch.randint(len(self.names), ()))), sample.mask.shape)
+            )
+
+    def _fitted(self, index: int) -> Sample:
+        name = self.names[index]
+        if self.memory is not None and (kept := self.memory.get(index)):
+            return Sample(name, *kept)
+        with torch.random.fork_rng(devices=[]):  # reading shall not count: what is kept is not read
+            sample = self.sizing.sample(self.data.sample(name))
+        if self.memory is not None:
+            self.memory.put(index, sample.image, sample.mask)
+        return sample
 
 
 class Stream(Sampler[list[Key]]):
@@ -115,15 +133,6 @@ def joined(batches: Sequence[Batch]) -> Batch:
     names = tuple(name for batch in batches for name in batch.names)
     targets = {task: torch.cat([batch.targets[task] for batch in batches]) for task in batches[0].targets}
     return Batch(names, torch.cat(alike([batch.images for batch in batches])), targets)
-
-
-def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Of one type: 8-bit images beside 16-bit ones become float."""
-    return images if len({image.dtype for image in images}) == 1 else [as_float(image) for image in images]
-
-
-def as_float(image: torch.Tensor) -> torch.Tensor:
-    return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
 def mixed(*numbers: int) -> int:

@@ -97,7 +97,7 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
         key = values
         table = {0: 0, 255: 1} if coding == "binary" else {index: index for index in range(len(classes))}
         table.setdefault(ignore, VOID)
-    present, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
+    present, count = _values(key)
     strange = [(int(v), int(n)) for v, n in zip(present, count, strict=True) if int(v) not in table]
     if strange:
         shown = (f"{f'#{value:06x}' if coding == 'colour' else value} ({n} pixels)" for value, n in strange)
@@ -106,4 +106,20 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
             "Mend the mask, or correct dataset.classes, dataset.masks or dataset.ignore_index."
         )
     lookup = np.array([table[int(value)] for value in present], dtype=np.uint8)
-    return torch.from_numpy(lookup[inverse].reshape(key.shape))
+    if present[0] < 0 or present[-1] >= FEW:
+        return torch.from_numpy(lookup[np.searchsorted(present, key)])
+    dense = np.zeros(int(present[-1]) + 1, np.uint8)
+    dense[present] = lookup
+    return torch.from_numpy(dense[key])
+
+
+FEW = 2**16  # values that are counted in a table: sorting a mask takes ten times as long
+
+
+def _values(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different values, rising, and how often each is there."""
+    if key.min() < 0 or key.max() >= FEW:
+        return np.unique(key, return_counts=True)
+    counts = np.bincount(key.ravel())
+    present = np.flatnonzero(counts)
+    return present, counts[present]

@@ -2,58 +2,114 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
+from segrun.data.look import Look, look
+from segrun.data.seen import Seen
 from segrun.errors import DataError
-from segrun.types import VOID
+
+Tick = Callable[[int], None]
+AHEAD = 4  # images a thread that wait for their turn
 
 
 @dataclass(frozen=True)
 class Survey:
-    """names: the images looked at; sizes: (height, width) each; pixels: (N, classes) labelled pixels."""
+    """names: the images looked at; looks: what was seen of each; notes: what the user should know of the looking."""
 
     names: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]
-    pixels: Tensor
+    looks: tuple[Look, ...]
+    notes: tuple[str, ...] = ()
+    _place: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_place", {name: place for place, name in enumerate(self.names)})
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each."""
+        return tuple(seen.size for seen in self.looks)
+
+    @property
+    def pixels(self) -> Tensor:
+        """(N, classes) labelled pixels."""
+        return torch.from_numpy(np.stack([seen.pixels for seen in self.looks]))
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """Equal where images are, pixel for pixel."""
+        return tuple(seen.digest for seen in self.looks)
+
+    def __getitem__(self, name: str) -> Look:
+        return self.looks[self._place[name]]
 
     def of(self, names: Sequence[str]) -> Survey:
-        place = {name: i for i, name in enumerate(self.names)}
-        rows = [place[name] for name in names]
-        return Survey(tuple(names), tuple(self.sizes[i] for i in rows), self.pixels[rows])
+        return Survey(tuple(names), tuple(self[name] for name in names), self.notes)
+
+    def readable(self) -> Survey:
+        """Without images in whose files something is wrong."""
+        return self.of([name for name, seen in zip(self.names, self.looks, strict=True) if not seen.problem])
 
 
-def survey(data: Dataset, names: Sequence[str], tick: Callable[[int], None] = lambda done: None) -> Survey:
-    """Read every image and mask once. `tick` is called with 1 after each.
+def survey(data: Dataset, names: Sequence[str], tick: Tick = lambda done: None) -> Survey:
+    """Look at every image and mask, and refuse what is damaged.
 
     Raises:
         DataError: with the first few of the files that are unreadable, of different sizes, or hold values
             outside the classes, and how many there are.
     """
-    classes = len(data.classes)
-
-    def look(name: str) -> tuple[tuple[int, int], Tensor] | str:
-        try:
-            sample = data.sample(name)
-        except DataError as error:
-            return str(error)
-        finally:
-            tick(1)
-        counts = torch.bincount(sample.mask.flatten(), minlength=VOID + 1)[:classes]
-        return (int(sample.mask.shape[0]), int(sample.mask.shape[1])), counts
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(look, names))
-    if problems := [result for result in found if isinstance(result, str)]:
+    found = look_at_all(data, names, tick)
+    if problems := [seen.problem for seen in found.looks if seen.problem]:
         more = f"\n… and {len(problems) - 3} more of {len(names)} files." if len(problems) > 3 else ""
         raise DataError("\n".join(problems[:3]) + more)
-    looked = [result for result in found if not isinstance(result, str)]
-    if not looked:
+    if not names:
         raise DataError("the data set holds no image.")
-    return Survey(tuple(names), tuple(size for size, _ in looked), torch.stack([c for _, c in looked]))
+    return found
+
+
+def look_at_all(data: Dataset, names: Sequence[str], tick: Tick = lambda done: None) -> Survey:
+    """Look at every image and mask that was not seen before; damage is in the looks. `tick` is told how many are done.
+
+    An interrupted survey keeps what it has seen.
+    """
+    with Seen(data) as seen:
+        found = seen.known(names)
+        if found:
+            tick(len(found))
+        todo = [name for name in names if name not in found]
+        for name, result in in_order_of_arrival(lambda name: look(data, name), todo, cores()):
+            found[name] = result
+            seen.keep(name, result)
+            tick(1)
+    return Survey(tuple(names), tuple(found[name] for name in names), (seen.note,) if seen.note else ())
+
+
+def in_order_of_arrival(work: Callable[[str], Look], names: Iterable[str], threads: int) -> Iterator[tuple[str, Look]]:
+    """The results as they come, `AHEAD` names a thread in flight and never more: memory stays flat."""
+    waiting: dict[Future[Look], str] = {}
+    rest = iter(names)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while True:
+                for name in itertools.islice(rest, AHEAD * threads - len(waiting)):
+                    waiting[pool.submit(work, name)] = name
+                if not waiting:
+                    return
+                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(done), done.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def cores() -> int:
+    """Those that this process may use; containers and schedulers often grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segrun.data.dataset import Reader
+from segrun.data.intensity import Intensity
 from segrun.data.reading import image_tensor, read_image
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference, read_ahead, same_sized
@@ -24,20 +27,24 @@ class Predictor:
     """predictor(image) → (H, W) uint8 class indices of the image's own size.
 
     image: a PIL picture (turned as its EXIF says), or an array (H, W) or (H, W, channels) of uint8, uint16 or floats
-    in [0, 1]. classes: their names and colours.
+    in [0, 1]. classes: their names and colours. read: of files, as the training read its images. intensity: of the
+    training's raw values; pictures and arrays hold such, then.
     """
 
-    def __init__(self, inference: Inference, classes: ClassMap) -> None:
-        self.inference, self.classes = inference, classes
+    def __init__(
+        self, inference: Inference, classes: ClassMap, read: Reader | None = None, intensity: Intensity | None = None
+    ) -> None:
+        self.inference, self.classes, self.intensity = inference, classes, intensity
         self.inference.model.eval()
         self.channels = int(inference.model.mean.numel())  # type: ignore[operator,union-attr]
+        self.read = read or partial(read_image, channels=self.channels)
 
     def __call__(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.uint8]:
         return np.asarray(self.probabilities(image).argmax(0), dtype=np.uint8)
 
     def probabilities(self, image: Image.Image | NDArray[np.generic]) -> NDArray[np.float32]:
         """(C, H, W), summing to 1 over the classes. Raises RequestError for arrays of another form."""
-        scores = self.inference.scores(_tensor(image, self.channels)[None])[0]
+        scores = self.inference.scores(_tensor(image, self.channels, self.intensity)[None])[0]
         return scores.softmax(0).cpu().numpy()  # type: ignore[no-any-return]
 
 
@@ -62,7 +69,7 @@ def predict_files(
 
     def read(job: Wanted) -> tuple[Wanted, Tensor | None, str]:
         try:
-            return job, read_image(job.source, predictor.channels), ""
+            return job, predictor.read(job.source), ""
         except DataError as error:
             return job, None, str(error)
 
@@ -130,18 +137,24 @@ def _save(image: Image.Image, path: Path, overwrite: bool) -> None:
         image.save(part, format="PNG")
 
 
-def _tensor(image: Image.Image | NDArray[np.generic], channels: int) -> Tensor:
+def _tensor(image: Image.Image | NDArray[np.generic], channels: int, intensity: Intensity | None) -> Tensor:
     if isinstance(image, Image.Image):
         from PIL import ImageOps
 
-        return image_tensor(ImageOps.exif_transpose(image), channels=channels)
+        image = ImageOps.exif_transpose(image)
+        if intensity is None:
+            return image_tensor(image, channels=channels)
     array = np.asarray(image)
+    if array.ndim == 2 and intensity is not None:
+        array = array[..., None]
     if array.ndim == 2:
         array = np.repeat(array[..., None], channels, axis=2)
         if channels == 4:
             array[..., 3] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
     if array.ndim != 3 or array.shape[2] != channels or not array.size:
         raise RequestError(f"an image array has the shape (H, W) or (H, W, {channels}), not {array.shape}.")
+    if intensity is not None:
+        return intensity(array.transpose(2, 0, 1).astype(np.float32))
     if array.dtype == np.uint16:
         array = array.astype(np.float32) / 65535
     if array.dtype != np.uint8:

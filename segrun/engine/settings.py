@@ -54,6 +54,7 @@ class TrainerSettings:
     channels_last: Union[bool, str]  # noqa: UP007
     compile: bool
     workers: int
+    cache: float
     deterministic: bool
     monitor: str
     eval_every: int
@@ -81,6 +82,8 @@ class TrainerSettings:
             raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
         if self.clip is not None and self.clip <= 0:
             raise RequestError(f"trainer.clip={self.clip}: above 0, or null.")
+        if self.cache < 0:
+            raise RequestError(f"trainer.cache={self.cache}: GiB, 0 or more.")
         if self.patience is not None and self.patience < 1:
             raise RequestError(f"trainer.patience={self.patience}: at least 1, or null.")
 

@@ -13,9 +13,11 @@ GROUPS = {
     "head": "from its feature maps to a mask",
     "strategy": "how the pretrained weights are moved to your data",
     "freeze": "which parts learn, from which epoch",
-    "dataset": "images, masks, classes and splits",
+    "dataset": "images, masks and classes",
+    "splits": "what is for training, for choosing and for the final score",
     "sizing": "how images of any size reach the network",
     "augment": "random changes of the training images",
+    "rules": "what is an error, a warning or nothing in the data",
     "loss": "what is minimised",
     "optimizer": "how",
     "schedule": "the learning rate over time",
@@ -41,8 +43,9 @@ def explain(command: str, entry: tuple[str, str, str], words: Sequence[str] = ()
             for path in sorted((folder / group).glob("*.yaml")):
                 star = "*" if path.stem == chosen else " "
                 lines.append(f"   {star} {path.stem:<19} {first_comment(path)}")
-    if "trainer" in groups:
-        lines += ["", "trainer's keys:", *_keys(conf_dir() / "trainer" / "default.yaml", "trainer.")]
+    for group, prefix in (("splits", "split."), ("rules", "rules."), ("trainer", "trainer.")):
+        if group in groups:
+            lines += ["", f"{prefix.rstrip('.')}'s keys:", *_keys(conf_dir() / group / "default.yaml", prefix)]
     lines += ["", "keys:", *keys]
     lines += [
         "",
@@ -61,7 +64,8 @@ def _primary(path: Path) -> tuple[list[tuple[str, str]], list[str]]:
 
 def _keys(path: Path, prefix: str) -> Iterator[str]:
     said: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")]
+    for line in lines[1:]:
         if line.startswith("# "):
             said.append(line[2:])
         elif found := re.match(r"(\w+): (.+)", line):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,9 @@ class Auxiliary(ABC):
     @abstractmethod
     def target(self, sample: Sample, classes: int) -> Tensor:
         """What the scores are compared with, from an augmented sample; of equal shape for all samples of a size."""
+
+    def meet(self, labels: Mapping[str, str]) -> None:  # noqa: B027
+        """Take the labels of whole images that the data set brings, by name, where it learns such."""
 
     def check(self, pixels: Tensor, classes: int) -> None:  # noqa: B027 – most have nothing to refuse
         """pixels: (N, classes) labelled pixels of each training image and class.

@@ -81,7 +81,7 @@ def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
     words = ["dataset=folder", f"dataset.root={root}"]
     found = evaluate.run(config.compose("eval", [f"checkpoint={trained}", *words]))
     assert sum(map(sum, found.scores["confusion"])) == 2 * 48 * 64
-    with pytest.raises(RequestError, match="no train, val images"):
+    with pytest.raises(RequestError, match="has no train images, only those of test"):
         segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
 
 

@@ -167,8 +167,90 @@ def test_the_same_seed_gives_the_same_sample() -> None:
         ({"vflip": -0.1}, r"augment\.vflip=-0\.1"),
         ({"blur": 2}, r"augment\.blur=2"),
         ({"colour": -1}, r"augment\.colour=-1"),
+        ({"noise": -0.1}, r"augment\.noise=-0\.1"),
+        ({"rotate": 200}, r"augment\.rotate=200"),
+        ({"class_aware": 3}, r"augment\.class_aware=3"),
+        ({"cutmix": 1.1}, r"augment\.cutmix=1\.1"),
+        ({"copy_paste": -1}, r"augment\.copy_paste=-1"),
+        ({"mosaic": 2}, r"augment\.mosaic=2"),
+        ({"jpeg": [90, 50]}, r"augment\.jpeg=\[90, 50\]"),
+        ({"jpeg": [0, 50]}, r"augment\.jpeg=\[0, 50\]"),
+        ({"jpeg": [50]}, r"augment\.jpeg=\[50\]"),
     ],
 )
 def test_values_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Augment(**{**PLAIN, **change})
+
+
+def test_a_turned_window_shows_image_and_mask_turned_alike() -> None:
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    inside = ((y - 30) ** 2 / 2 + (x - 60) ** 2 < 300).to(torch.uint8)
+    sample = Sample("ellipse", (50 + inside * 150).repeat(3, 1, 1), inside)
+    moved = 0
+    for seed in range(8):
+        for size in (None, (48, 48), (64, 80)):
+            found = augmented(sample, size, seed, rotate=180, scale=(0.5, 1))
+            seen = found.mask != VOID
+            # what is seen says its label up to half a pixel of the border, and what is beyond the image is black
+            off = ((found.image[0] > 125) != (found.mask == 1)) & seen
+            assert off.float().mean() < 0.02
+            assert (found.image[0] > 125)[~seen].sum() < 20
+            assert set(found.mask.unique().tolist()) <= {0, 1, VOID}
+            moved += not torch.equal(found.mask, augmented(sample, size, seed, scale=(0.5, 1)).mask)
+    assert moved > 20
+
+
+def test_a_turned_window_shows_what_is_around_it_and_void_beyond_the_image() -> None:
+    sample = Sample("x", torch.full((3, 60, 60), 200, dtype=torch.uint8), torch.ones(60, 60, dtype=torch.uint8))
+    whole = [augmented(sample, None, seed, rotate=45).mask for seed in range(20)]
+    inside = [augmented(sample, (20, 20), seed, rotate=45).mask for seed in range(20)]
+    assert all((mask == VOID).any() for mask in whole)
+    assert any((mask == 1).all() for mask in inside) and any((mask == VOID).any() for mask in inside)
+
+
+def test_class_aware_windows_hold_every_class_alike_however_rare() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.uint8)
+    mask[50, 7], mask[:5] = 3, VOID
+    sample = Sample("x", mask.repeat(3, 1, 1), mask)
+    aware = [bool((augmented(sample, (8, 8), seed, class_aware=1.0).mask == 3).any()) for seed in range(100)]
+    blind = [bool((augmented(sample, (8, 8), seed).mask == 3).any()) for seed in range(100)]
+    assert 35 < sum(aware) < 70 > 35 > sum(blind)  # of the two classes each is the aim of half the windows
+    unlabelled = Sample("x", sample.image, torch.full_like(mask, VOID))
+    assert augmented(unlabelled, (8, 8), 0, class_aware=1.0).mask.shape == (8, 8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sides, sides, wants, moves, st.floats(0, 180), st.floats(0, 1), seeds)
+def test_no_label_is_invented_by_any_change(
+    height: int,
+    width: int,
+    size: tuple[int, int] | None,
+    values: dict[str, object],
+    turn: float,
+    aware: float,
+    seed: int,
+) -> None:
+    sample = coded(height, width)
+    found = augmented(sample, size, seed, **{**values, "rotate": turn, "class_aware": aware, "noise": 0.1})
+    assert found.mask.shape == (size or (height, width)) == tuple(found.image.shape[-2:])
+    assert set(found.mask.unique().tolist()) <= {*sample.mask.unique().tolist(), VOID}
+
+
+@settings(max_examples=25, deadline=None)
+@given(moves, st.floats(0, 180), st.floats(0, 1), seeds)
+def test_inside_its_blocks_the_image_is_where_the_mask_says(
+    values: dict[str, object], turn: float, aware: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    sample = coded(96, 96, block=24)
+    sample = Sample("x", torch.where(sample.mask == VOID, 1, sample.mask + 1).repeat(3, 1, 1) * 25, sample.mask)
+    low, _ = values["scale"]
+    changed = {**values, "scale": (max(low, 0.3), 1), "rotate": turn, "class_aware": aware}
+    found = augmented(sample, None, seed, **changed)
+    mask = found.mask.float()[None, None]
+    even = torch.nn.functional.max_pool2d(mask, 9, 1) == -torch.nn.functional.max_pool2d(-mask, 9, 1)
+    inner = found.mask[4:-4, 4:-4]
+    even = even[0, 0] & (inner != VOID)
+    difference = (found.image[0, 4:-4, 4:-4].float() - (inner.float() + 1) * 25).abs()
+    assert (difference[even] <= 1).all()

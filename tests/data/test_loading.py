@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
+from typing import Any
 
 import pytest
 import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
+from segrun import config
 from segrun.data.augment import Augment
-from segrun.data.loading import Key, Stream, TrainingSamples, as_float, collate, training_batches
-from segrun.data.shapes import Shapes
+from segrun.data.loading import Key, Stream, TrainingSamples, collate, mixed, training_batches
+from segrun.data.mixing import as_float
+from segrun.data.sets.shapes import Shapes
 from segrun.data.sizing import Sizing
 from segrun.tasks.targets import Targets
-from segrun.types import Batch, Example
+from segrun.types import VOID, Batch, Example, Sample
 
 STRONG = Augment(scale=(0.3, 1), stretch=1.3, hflip=0.5, vflip=0.5, rotate90=True, colour=0.4, blur=0.5)
 
@@ -131,3 +137,51 @@ def test_8_bit_and_16_bit_images_meet_as_floats() -> None:
     batch = collate([eight, sixteen])
     assert torch.allclose(batch.images[:, 0, 0, 0], torch.tensor([0.2, 0.5]))
     assert torch.equal(as_float(eight.image), batch.images[0])
+
+
+def first_release(sample: Sample, size: tuple[int, int], values: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The window, flips and colours as segrun first drew them, by torchvision's transforms of tv_tensors. Measured
+    results rest on these samples, so that they stay what they are, bit for bit."""
+    image, mask = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.mask[None])
+    (low, high), stretch = values["scale"], math.log(values["stretch"])
+    area = low + (high - low) * float(torch.rand(()))
+    ratio = math.exp(-stretch + 2 * stretch * float(torch.rand(())))
+    tall, wide = round(size[0] * math.sqrt(area / ratio)), round(size[1] * math.sqrt(area * ratio))
+    if size == tuple(image.shape[-2:]):
+        tall, wide = min(tall, size[0]), min(wide, size[1])
+    right, down = max(0, wide - image.shape[-1]), max(0, tall - image.shape[-2])
+    if right or down:
+        image, mask = (v2.functional.pad(t, [0, 0, right, down], fill=f) for t, f in ((image, 0), (mask, VOID)))
+    top = int(torch.randint(image.shape[-2] - tall + 1, ()))
+    left = int(torch.randint(image.shape[-1] - wide + 1, ()))
+    cut = v2.functional.crop(mask, top, left, tall, wide).as_subclass(torch.Tensor)
+    if (tall, wide) != size:
+        image = v2.functional.resized_crop(image, top, left, tall, wide, list(size), antialias=True)
+        cut = v2.functional.resize(cut, list(size), v2.InterpolationMode.NEAREST_EXACT)
+    else:
+        image = v2.functional.crop(image, top, left, tall, wide)
+    image, mask = (
+        v2.RandomHorizontalFlip(values["hflip"])(image, tv_tensors.Mask(cut)) if values["hflip"] else (image, cut)
+    )
+    colour = values["colour"]
+    return v2.ColorJitter(colour, colour, colour)(image) if colour else image, mask[0]
+
+
+@pytest.mark.parametrize("option", ["standard", "light", "none"])
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_the_options_of_the_first_release_draw_what_they_always_drew(option: str, size: tuple[int, int]) -> None:
+    values = config.plain(config.compose("train", [f"augment={option}"]))["augment"]
+    crop = Sizing("crop", size)
+    data = samples(seed=5, augment=config.build(values, "augment"), sizing=crop if size != (32, 32) else None)
+    for round_, index in itertools.product(range(4), range(5)):
+        torch.manual_seed(mixed(5, round_, index))
+        image, mask = first_release(data.data.sample(data.names[index]), size, values)
+        found = data.sample((round_, index))
+        assert torch.equal(found.image, image) and torch.equal(found.mask, mask) and mask.dtype == torch.uint8
+
+
+def test_reading_that_draws_random_numbers_changes_no_augmentation() -> None:
+    plain, noisy = samples(), samples()
+    read = noisy.data.sample
+    noisy.data.sample = lambda name: (torch.rand(7), read(name))[1]  # type: ignore[method-assign]
+    assert same(plain[2, 1], noisy[2, 1])

@@ -202,3 +202,9 @@ def test_colours_outside_the_classes_are_named_and_counted() -> None:
 def test_colours_where_indices_are_expected_are_refused() -> None:
     with pytest.raises(DataError, match=r"m\.png: a mask in colours.*dataset\.masks=colour"):
         decoded([[[0, 255, 1]]], "index")
+
+
+def test_a_negative_value_may_be_the_one_that_is_ignored() -> None:
+    values = np.array([[-1, 0, 1], [2, 2, -1]])
+    decoded = decode_mask(values, Path("m.tif"), ClassMap.of(["a", "b", "c"]), "index", -1)
+    assert decoded.tolist() == [[VOID, 0, 1], [2, 2, VOID]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from segrun.data.folder import Folder
-from segrun.data.shapes import Shapes
-from segrun.data.survey import survey
+from segrun.data import survey as surveying
+from segrun.data.look import Look
+from segrun.data.seen import SCALARS, cache_folder, reading
+from segrun.data.sets.folder import Folder
+from segrun.data.sets.shapes import Shapes
+from segrun.data.survey import in_order_of_arrival, look_at_all, survey
 from segrun.errors import DataError
 from segrun.types import VOID
 
@@ -20,8 +26,13 @@ Writer = Callable[..., Path]
 
 
 def opened(root: Path) -> Folder:
-    fractions = {"train": 0.5, "val": 0.5, "seed": 0}
-    return Folder(str(root), ["ground", "square"], "index", 255, fractions, allow_unpaired=False)
+    return Folder(str(root), ["ground", "square"], "index", 255, allow_unpaired=False)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGRUN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "looks.sqlite"
 
 
 def truncate(path: Path) -> None:
@@ -113,3 +124,135 @@ def test_a_mask_all_void_counts_nothing(folder_data: Writer) -> None:
 def test_no_image_at_all_is_refused(folder_data: Writer) -> None:
     with pytest.raises(DataError, match="holds no image"):
         survey(opened(folder_data(3)), ())
+
+
+def seen_again(root: Path, monkeypatch: pytest.MonkeyPatch, **settings: int) -> list[str]:
+    """The images that a survey of a fresh data set looks at."""
+    looked: list[str] = []
+
+    def look(data: Folder, name: str) -> Look:
+        looked.append(name)
+        return real(data, name)
+
+    real = surveying.look
+    with monkeypatch.context() as patch:
+        patch.setattr(surveying, "look", look)
+        data = opened(root)
+        for key, value in settings.items():
+            setattr(data, key, value)
+        look_at_all(data, data.names)
+    return sorted(looked)
+
+
+def test_what_was_seen_is_not_read_again_and_is_the_same(folder_data: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_data(6)
+    spoil(root, "p04", "truncated")
+    data = opened(root)
+    first = look_at_all(data, data.names)
+    assert seen_again(root, monkeypatch) == []
+    again = look_at_all(data, data.names)
+    assert first.names == again.names
+    for one, other in zip(first.looks, again.looks, strict=True):
+        assert np.array_equal(one.counts, other.counts)
+        scalars = [(getattr(one, key), getattr(other, key)) for key in SCALARS]
+        assert all(a == b or (a != a and b != b) for a, b in scalars)
+
+
+@pytest.mark.parametrize("which", ["images", "masks"])
+def test_a_changed_file_is_looked_at_again(folder_data: Writer, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_data(5)
+    assert len(seen_again(root, monkeypatch)) == 5
+    path = root / which / "p02.png"
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+    assert seen_again(root, monkeypatch) == ["p02"]
+    assert seen_again(root, monkeypatch) == []
+
+
+def test_other_settings_look_anew(folder_data: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_data(5)
+    for settings in ({}, {"ignore_index": 254}, {"channels": 1}):
+        assert len(seen_again(root, monkeypatch, **settings)) == 5
+        assert seen_again(root, monkeypatch, **settings) == []
+
+
+def test_two_data_sets_of_equal_settings_are_read_alike_in_every_process(folder_data: Writer) -> None:
+    root = folder_data(3)
+    assert reading(opened(root)) == reading(opened(root)) != reading(opened(folder_data(3, root="other")))
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "no database"])
+def test_a_cache_that_cannot_be_used_costs_no_run(
+    how: str, folder_data: Writer, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = opened(folder_data(4))
+    place = elsewhere / "spoilt"
+    if how == "no database":
+        place.mkdir()
+        (place / "looks.sqlite").write_bytes(b"this is no database" * 100)
+    else:
+        place.write_text("")
+    monkeypatch.setenv("SEGRUN_CACHE", str(place))
+    found = survey(data, data.names)
+    assert len(found.names) == 4 and "is not kept there" in found.notes[0] and "SEGRUN_CACHE" in found.notes[0]
+
+
+def test_a_cache_that_another_process_holds_costs_no_run(
+    folder_data: Writer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = opened(folder_data(4))
+    survey(data, data.names)
+    monkeypatch.setattr("segrun.data.seen.WAIT", 0.05)
+    other = sqlite3.connect(cache)
+    other.execute("BEGIN EXCLUSIVE")
+    found = survey(data, data.names)
+    other.close()
+    assert len(found.names) == 4 and found.notes
+
+
+def test_an_interrupted_survey_keeps_what_it_has_seen(folder_data: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_data(8)
+    data, ticks = opened(root), []
+
+    def stop_after_three(done: int) -> None:
+        ticks.append(done)
+        if len(ticks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look_at_all(data, data.names, stop_after_three)
+    assert len(seen_again(root, monkeypatch)) == 5
+
+
+def test_only_a_bounded_number_of_images_is_in_flight() -> None:
+    lock, flying, most = threading.Lock(), [0], [0]
+
+    def names() -> Iterator[str]:
+        for index in range(400):
+            with lock:
+                flying[0] += 1
+                most[0] = max(most[0], flying[0])
+            yield str(index)
+
+    for _ in in_order_of_arrival(lambda name: Look(), names(), threads=3):
+        with lock:
+            flying[0] -= 1
+    assert flying == [0] and 3 <= most[0] <= 3 * surveying.AHEAD + 1
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder().name == "cache"
+    monkeypatch.delenv("SEGRUN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
+    assert cache_folder() == Path("/shared/segrun")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "segrun"
+
+
+def test_blank_images_are_no_copies_of_each_other(folder_data: Writer) -> None:
+    root = folder_data(5)
+    for name in ("p01", "p03"):
+        Image.fromarray(np.full((48, 64, 3), 7, np.uint8)).save(root / "images" / f"{name}.png")
+    (root / "images" / "p04.png").write_bytes((root / "images" / "p02.png").read_bytes())
+    data = opened(root)
+    digests = dict(zip(data.names, survey(data, data.names).digests, strict=True))
+    assert digests["p01"] != digests["p03"] and digests["p02"] == digests["p04"]

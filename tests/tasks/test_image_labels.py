@@ -77,3 +77,11 @@ def test_a_row_that_names_several_training_images_is_refused() -> None:
     made = task("image,label\na,good\nb,bad\n")
     with pytest.raises(RequestError, match=r"t\.csv: a: several training images are called so\. Name their folders"):
         made.check_names(["x/a", "y/a", "x/b"])
+
+
+def test_without_a_file_the_labels_are_those_of_the_data_set() -> None:
+    task = ImageLabels(1.0, None, 0.1, 0.0)
+    task.meet({"a": "cat", "b": "dog"})
+    assert task.classes == ("cat", "dog") and label(task, "b") == 1
+    with pytest.raises(RequestError, match=r"image_labels\.file has no value, and this data set brings no labels"):
+        ImageLabels(1.0, None, 0.1, 0.0).meet({})

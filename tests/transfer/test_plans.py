@@ -48,7 +48,7 @@ def backbone(name: str) -> dict[str, Any]:
 
 @functools.cache
 def built(name: str, auxiliary: tuple[str, ...], loaded: bool) -> Segmenter:
-    others = assemble.auxiliary(composed("strategy=multitask")) if auxiliary else {}
+    others = assemble.auxiliary(composed("strategy=multitask"), {}) if auxiliary else {}
     assert tuple(others) == auxiliary
     with Weightless():
         made = assemble.segmenter(backbone(name), 2, auxiliary=others)

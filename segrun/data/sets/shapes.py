@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.dataset import Dataset
+from segrun.data.dataset import SPLITS, Dataset
 from segrun.types import ClassMap
 
 Field = NDArray[np.float64]
 TEXTURES = ("stripes", "checks", "dots", "waves", "bricks")
-SPLITS = ("train", "val", "test")
 
 
 class Shapes(Dataset):
@@ -35,6 +34,7 @@ class Shapes(Dataset):
         self.size, self.objects, self.seed = size, objects, seed
         counts = dict(zip(SPLITS, (train, val, test), strict=True))
         self.splits = {s: tuple(f"{s}-{i:03}" for i in range(n)) for s, n in counts.items() if n}
+        self.names = tuple(name for names in self.splits.values() for name in names)
 
     def image(self, name: str) -> Tensor:
         return torch.from_numpy(_drawn(name, self.size, self.objects, self.seed)[0])

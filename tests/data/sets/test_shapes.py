@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segrun.data.shapes import TEXTURES, Shapes
+from segrun.data.sets.shapes import TEXTURES, Shapes
 
 
 def shapes(seed: int = 0, size: int = 48, train: int = 12) -> Shapes:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.data.folder import CamVid, Folder
+from segrun.data.sets.folder import CamVid, Folder
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
 
 Writer = Callable[..., Path]
-FRACTIONS = {"train": 0.5, "val": 0.25, "test": 0.25, "seed": 0}
 ABC = ("a", "b", "c", "d")
 
 
@@ -25,10 +23,11 @@ def folder(
     classes: Sequence[str] | Mapping[str, Sequence[int]] | None = ("ground", "square"),
     masks: str = "auto",
     ignore_index: int = 255,
-    split: Mapping[str, Any] = FRACTIONS,
     allow_unpaired: bool = False,
 ) -> Folder:
-    return Folder(root and str(root), classes, masks, ignore_index, split, allow_unpaired)
+    data = Folder(root and str(root), classes, masks, ignore_index, allow_unpaired)
+    data.check()
+    return data
 
 
 def put(path: Path | str, values: object = 0, size: tuple[int, int] = (4, 5)) -> Path:
@@ -94,7 +93,7 @@ def test_what_is_left_out_when_allowed_is_counted(folder_data: Writer) -> None:
     data = folder(root, allow_unpaired=True)
     assert len(data.pairs) == 5
     notes = "\n".join(data.notes)
-    assert "1 images without a mask (p01)" in notes and "1 masks without an image (p03)" in notes
+    assert "1 images without a mask: p01. These are left out." in notes and "1 masks without an image: p03" in notes
     assert "1 files in images/ that are no images" in notes
 
 
@@ -271,25 +270,6 @@ def test_split_folders_may_be_fewer(there: tuple[str, ...]) -> None:
     for split in there:
         pairs(root=f"data/{split}")
     assert tuple(folder("data").splits) == there
-
-
-def test_fractions_part_the_images() -> None:
-    data = folder(pairs([f"n{i}" for i in range(8)]))
-    assert {split: len(names) for split, names in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
-
-
-def test_lists_name_the_split_with_or_without_suffix(folder_data: Writer) -> None:
-    root = folder_data(6)
-    Path("train.txt").write_text("p03\np01.png\n\n")
-    Path("val.txt").write_text("p00\r\n")
-    data = folder(root, split={"train": "train.txt", "val": "val.txt", "test": None, "seed": 0})
-    assert data.splits == {"train": ("p03", "p01"), "val": ("p00",)}
-
-
-def test_lists_need_train_and_val(folder_data: Writer) -> None:
-    Path("train.txt").write_text("p00\n")
-    with pytest.raises(RequestError, match=r"dataset\.split\.val"):
-        folder(folder_data(4), split={"train": "train.txt", "val": None, "test": None, "seed": 0})
 
 
 def camvid(**values: object) -> Path:

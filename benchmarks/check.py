@@ -1,0 +1,74 @@
+"""Images a second of `segrun check`'s look at a data set: the first time, and when it was seen before.
+
+    python benchmarks/check.py
+    python benchmarks/check.py --images 2000 --cores 2 --suffix .png
+
+The data set is written to a temporary folder: pictures of 480×360 with as many textures and edges as photographs have,
+JPEG of quality 85 or PNG, and indexed masks of 12 values. Finding what is wrong is timed apart from the looking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segrun import config
+from segrun.data.checks import Rules, examine
+from segrun.data.sets.folder import Folder
+from segrun.data.sets.shapes import Shapes
+from segrun.data.survey import cores, look_at_all
+
+CLASSES = [f"class {index}" for index in range(11)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--suffix", choices=[".jpg", ".png"], default=".jpg")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    rules = config.typed(config.compose("check")["rules"], Rules, "rules")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEGRUN_CACHE"] = f"{folder}/cache"
+        write(Path(folder), args.images, args.suffix)
+        data = Folder(folder, CLASSES, "index", 255, allow_unpaired=False)
+        speeds = []
+        for what in ("the first time", "seen before"):
+            start = time.perf_counter()
+            found = look_at_all(data, data.names)
+            speeds.append(args.images / (time.perf_counter() - start))
+            print(f"{what:<15} {speeds[-1]:>9,.0f} images a second, {cores()} cores")
+        start = time.perf_counter()
+        findings = examine(data, found, {"train": data.names}, rules)
+        print(f"ratio {speeds[1] / speeds[0]:.0f}; {len(findings)} findings in {time.perf_counter() - start:.2f} s")
+
+
+def write(folder: Path, images: int, suffix: str) -> None:
+    """Pictures of a few scenes, each cut and lit anew: no two are alike, and none is as flat as a drawing."""
+    scenes = Shapes(512, train=8, val=0, test=0, objects=24, seed=0)
+    drawn = [(scenes.image(name).permute(1, 2, 0).numpy(), scenes.mask(name).numpy()) for name in scenes.names]
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for index in range(images):
+        image, mask = drawn[index % len(drawn)]
+        top, left = rng.integers(0, 512 - 360), rng.integers(0, 512 - 480)
+        cut = np.s_[top : top + 360, left : left + 480]
+        lit = np.clip(image[cut] * rng.uniform(0.6, 1.3), 0, 255).astype(np.uint8)
+        Image.fromarray(lit).save(folder / "images" / f"{index:06}{suffix}", quality=85)
+        labels = (mask[cut] + 6 * (np.indices((360, 480)).sum(0) // 97 % 2)).astype(np.uint8)
+        Image.fromarray(np.where(labels > 10, 255, labels).astype(np.uint8)).save(folder / "masks" / f"{index:06}.png")
+
+
+if __name__ == "__main__":
+    main()

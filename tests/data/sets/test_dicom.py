@@ -1,0 +1,255 @@
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from segrun import config
+from segrun.commands import assemble
+from segrun.data.sets.dicom import Dicom
+from segrun.data.sets.dicom_files import values_of
+from segrun.errors import DataError, Missing, RequestError
+
+nibabel = pytest.importorskip("nibabel")
+pydicom = pytest.importorskip("pydicom")
+SLICES = np.arange(3 * 5 * 4, dtype=np.uint16).reshape(3, 5, 4) * 30  # three of 5×4, from the feet up
+AXIAL = (1, 0, 0, 0, 1, 0)
+
+
+def saved(path: str, values: NDArray[Any], height: float | None = 0.0, **tags: Any) -> Path:
+    """An axial slice at this height in mm."""
+    uid = pydicom.uid
+    head = pydicom.Dataset()
+    head.file_meta = pydicom.dataset.FileMetaDataset()
+    head.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    head.file_meta.MediaStorageSOPClassUID = head.SOPClassUID = uid.CTImageStorage
+    head.file_meta.MediaStorageSOPInstanceUID = head.SOPInstanceUID = uid.generate_uid()
+    head.Rows, head.Columns = values.shape
+    head.SamplesPerPixel, head.PhotometricInterpretation = 1, "MONOCHROME2"
+    head.BitsAllocated, head.BitsStored, head.HighBit = 16, 12, 11
+    head.PixelRepresentation = int(values.dtype.kind == "i")
+    head.PixelData = values.tobytes()
+    if height is not None:
+        head.ImagePositionPatient, head.ImageOrientationPatient = [-50, -60, height], list(AXIAL)
+    for name, value in tags.items():
+        setattr(head, name, value)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    head.save_as(path, enforce_file_format=True)
+    return Path(path)
+
+
+def series(folder: str, values: NDArray[Any] = SLICES, names: str = "zax", **tags: Any) -> None:
+    """A slice a file, whose names' order is not that of the slices."""
+    for place, name in enumerate(names):
+        saved(f"study/images/{folder}/{name}.dcm", values[place], height=2.5 * place - 100, **tags)
+
+
+def masks(case: str, names: str = "zax") -> None:
+    for place, name in enumerate(names):
+        Path(f"study/masks/{case}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray((SLICES[place] % 7 == place).astype(np.uint8)).save(f"study/masks/{case}/{name}.png")
+
+
+def dicom(**changed: Any) -> Dicom:
+    options: dict[str, Any] = {"root": "study", "classes": ["ground", "organ"], "series": None, "empty": "keep"}
+    scaling = {"scale": "fixed", "low": 0, "high": 1000}
+    return Dicom(**{**options, "ignore_index": 255, "intensity": scaling, **changed})
+
+
+def test_slices_lie_in_the_order_of_their_positions_each_with_its_mask() -> None:
+    series("p1")
+    masks("p1")
+    data = dicom()
+    assert data.names == ("p1/000", "p1/001", "p1/002")
+    assert data.files("p1/001") == (Path("study/images/p1/a.dcm"), Path("study/masks/p1/a.png"))
+    assert data.group("p1/002") == "p1"
+    for place, name in enumerate(data.names):
+        assert np.array_equal(data.raw(name)[0], SLICES[place])
+        assert np.array_equal(data.mask(name), SLICES[place] % 7 == place)
+    np.testing.assert_allclose(data.image("p1/002")[0], np.clip(SLICES[2] / 1000, 0, 1), rtol=1e-6)
+    assert np.array_equal(pickle.loads(pickle.dumps(data)).raw("p1/001"), data.raw("p1/001"))
+
+
+def test_without_positions_the_instance_numbers_give_the_order() -> None:
+    for place, name in enumerate("zax"):
+        saved(f"study/images/p1/{name}.dcm", SLICES[place], height=None, InstanceNumber=place + 7)
+    masks("p1")
+    assert [dicom().files(f"p1/{k:03}")[0].stem for k in range(3)] == ["z", "a", "x"]
+    saved("study/images/p1/a.dcm", SLICES[1], height=None)
+    masks("p1")
+    with pytest.raises(DataError, match="not all files say ImagePositionPatient or InstanceNumber"):
+        dicom().raw("p1/000")
+
+
+def test_slope_and_intercept_make_hounsfield_units() -> None:
+    stored = (SLICES[0].astype(np.int16) - 9).astype(np.int16)
+    path = saved("ct.dcm", stored, RescaleSlope=2, RescaleIntercept=-1024)
+    assert np.array_equal(values_of(path), stored * 2.0 - 1024)
+
+
+def test_low_is_bright_in_monochrome1() -> None:
+    path = saved("dx.dcm", SLICES[0], PhotometricInterpretation="MONOCHROME1", RescaleSlope=3, RescaleIntercept=5)
+    assert np.array_equal(values_of(path), (4095 - SLICES[0]) * 3.0 + 5)
+    signed = SLICES[0].astype(np.int16) - 100
+    path = saved("signed.dcm", signed, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(values_of(path), -1.0 - signed)
+
+
+def test_padding_is_no_value() -> None:
+    stored = SLICES[0].astype(np.int16)
+    stored[0] = -2000
+    path = saved("ct.dcm", stored, PixelPaddingValue=-2000)
+    found = values_of(path)
+    assert np.isnan(found[0]).all()
+    assert np.array_equal(found[1:], stored[1:])
+
+
+def test_a_dicom_slice_is_the_nifti_slice_and_a_nifti_mask_is_turned_to_it() -> None:
+    from segrun.data.sets.nifti import Nifti
+
+    voxels = SLICES.transpose(2, 1, 0)  # to the left, to the back, up
+    affine = np.diag([-1.0, -1, 2.5, 1])
+    Path("study/masks").mkdir(parents=True)
+    Path("nifti/images").mkdir(parents=True)
+    Path("nifti/masks").mkdir()
+    for path, values in (("study/masks/p1", voxels % 7 == 0), ("nifti/images/p1", voxels), ("nifti/masks/p1", voxels)):
+        image = nibabel.Nifti1Image(values.astype(np.int16), affine)
+        nibabel.save(nibabel.as_closest_canonical(image), f"{path}.nii.gz")
+    series("p1")
+    data = dicom()
+    options: dict[str, Any] = {"axis": 2, "empty": "keep", "ignore_index": 255, "allow_unpaired": False, "channels": 1}
+    other = Nifti("nifti", ["a", "b"], intensity={"scale": "image", "low": 0, "high": 100}, **options)
+    for place, name in enumerate(data.names):
+        assert np.array_equal(data.mask(name), SLICES[place] % 7 == 0)
+        assert np.array_equal(other.raw(name), data.raw(name))
+
+
+def test_a_sagittal_series_takes_its_mask_along_its_own_slices() -> None:
+    voxels = SLICES.transpose(2, 1, 0)  # columns to the back, rows to the feet, slices to the left
+    for place in range(3):
+        tags = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [40 - 3.0 * place, 0, 0]}
+        saved(f"study/images/p1/{place}.dcm", SLICES[place], **tags)  # the normal runs to the right
+    Path("study/masks").mkdir()
+    to_ras = np.array([[0, 0, 3.0, -40], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image((voxels % 7 == 0).astype(np.uint8), to_ras)
+    nibabel.save(nibabel.as_closest_canonical(image), "study/masks/p1.nii")
+    data = dicom()
+    for place, name in enumerate(data.names):
+        assert np.array_equal(data.raw(name)[0], SLICES[place])
+        assert np.array_equal(data.mask(name), SLICES[place] % 7 == 0)
+
+
+def test_a_nifti_mask_of_other_slices_is_refused() -> None:
+    series("p1")
+    Path("study/masks").mkdir()
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 2), np.uint8), np.eye(4)), "study/masks/p1.nii")
+    with pytest.raises(DataError, match=r"p1\.nii: has 2 slices, the series p1 3"):
+        dicom().mask("p1/000")
+
+
+def test_series_of_a_case_are_its_channels_in_the_order_asked_for() -> None:
+    series("p1/T1")
+    series("p1/T2", SLICES + 1, names="abc")
+    series("p1/scout", SLICES + 2)
+    masks("p1")
+    data = dicom(series=["T2", "T1"])  # masks are named after the first
+    assert "nor 2 of 3 slices'" in data.problems[0]
+    data = dicom(series=["T1", "T2"])
+    assert (data.channels, list(data.problems)) == (2, [])
+    assert data.notes == ["left out: series other than T1, T2: scout"]
+    assert np.array_equal(data.raw("p1/001"), [SLICES[1], SLICES[1] + 1])
+
+
+def test_series_that_do_not_fit_each_other_are_refused() -> None:
+    series("p1/T1")
+    series("p1/T2", SLICES[:2], names="ab")
+    masks("p1")
+    assert dicom(series=["T1", "T2"]).problems == ["study/images/p1: its series differ in slices: T1 has 3, T2 has 2."]
+    saved("study/images/p1/T2/c.dcm", SLICES[2], height=50)
+    with pytest.raises(DataError, match="T2: its slices lie elsewhere than those of T1"):
+        dicom(series=["T1", "T2"]).raw("p1/000")
+    assert dicom(series=["T1", "T3"]).problems == ["study/images/p1: its series differ in slices: T1 has 3, T3 has 0."]
+    with pytest.raises(RequestError, match=r"dataset\.series=T1: a list"):
+        dicom(series="T1")
+
+
+def test_two_series_in_one_folder_are_refused() -> None:
+    series("p1")
+    saved("study/images/p1/other.dcm", SLICES[0], height=-100)
+    saved("study/images/p2/a.dcm", SLICES[0])
+    saved("study/images/p2/b.dcm", SLICES[0], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    data = dicom()
+    with pytest.raises(DataError, match=r"\w+\.dcm and \w+\.dcm lie at one place"):
+        data.raw("p1/000")
+    with pytest.raises(DataError, match="different orientations"):
+        data.raw("p2/000")
+
+
+def test_missing_masks_and_loose_files_are_problems() -> None:
+    series("p1")
+    masks("p1", names="za")
+    saved("study/images/loose.dcm", SLICES[0])
+    loose, bare = dicom().problems
+    assert loose == "study/images/loose.dcm: lies in images/ itself. Each case is a folder there."
+    assert "study/masks/p1.nii(.gz) is not there, nor 1 of 3 slices' study/masks/p1/*.png" in bare
+
+
+def test_slices_without_a_label_are_dropped_where_that_is_asked_for() -> None:
+    series("p1")
+    masks("p1")
+    Image.fromarray(np.zeros((5, 4), np.uint8)).save("study/masks/p1/a.png")
+    assert dicom(empty="drop").names == ("p1/000", "p1/002")
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds PALETTE COLOR; a slice is one frame"),
+        ({"NumberOfFrames": 4}, "holds 4 frames"),
+        ({"PixelData": b"12"}, "its pixels cannot be read"),
+    ],
+)
+def test_what_is_no_slice_is_refused(tags: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        values_of(saved("one.dcm", SLICES[0], **tags))
+
+
+def test_a_compression_without_decoder_is_named_with_its_cure() -> None:
+    path = saved("one.dcm", SLICES[0], PixelData=pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51"]))
+    head = pydicom.dcmread(path)
+    head.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+    head["PixelData"].VR = "OB"
+    head["PixelData"].is_undefined_length = True
+    head.save_as(path)
+    with pytest.raises(DataError, match=r"compressed as JPEG 2000 .*pip install 'pylibjpeg\[all\]'"):
+        values_of(path)
+
+
+def test_a_file_that_is_no_dicom_is_said_by_name() -> None:
+    Path("no.dcm").write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"no\.dcm: cannot be read as DICOM"):
+        values_of(Path("no.dcm"))
+
+
+def test_the_shipped_options_make_one() -> None:
+    series("p1")
+    masks("p1")
+    words = ["dataset=dicom", "dataset.root=study", "dataset.classes=[ground,organ]"]
+    data = assemble.dataset(config.plain(config.compose("train", words)))
+    assert data.names == dicom().names
+    fixed = data.fit(data.names)["intensity"]
+    assert (fixed["scale"], len(fixed["low"])) == ("fixed", 1)
+    assert 0 < data.image("p1/002").mean() < 1
+
+
+def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(Missing, match=r"pip install 'segrun\[medical\]'"):
+        dicom()

@@ -1,0 +1,271 @@
+"""GeoTIFFs: tiles that make up the raster again, nodata, and headers that do not fit."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from segrun.data.sets.geo import GeoTiff
+from segrun.errors import DataError, RequestError
+from segrun.types import VOID
+
+rasterio = pytest.importorskip("rasterio")
+from rasterio.enums import ColorInterp  # noqa: E402
+from rasterio.transform import from_origin  # noqa: E402
+
+FIXED = {"scale": "fixed", "low": 0, "high": 1000}
+HERE = from_origin(500_000, 5_000_000, 10, 10)
+UTM = "EPSG:32633"
+
+
+def put(path: Path | str, values: NDArray[Any], **header: Any) -> Path:
+    """A GeoTIFF of (bands, H, W) or (H, W) values, stored in blocks of 16, in UTM unless said otherwise."""
+    bands = values if values.ndim == 3 else values[None]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    header = {"crs": UTM, "transform": HERE, "tiled": True, "blockxsize": 16, "blockysize": 16, **header}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(
+            path, "w", driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2],
+            dtype=bands.dtype, **header,
+        ) as file:  # fmt: skip
+            file.write(bands)
+    return Path(path)
+
+
+def counting(bands: int, height: int, width: int) -> NDArray[np.uint16]:
+    """No value twice."""
+    return np.arange(1, 1 + bands * height * width, dtype=np.uint16).reshape(bands, height, width)
+
+
+def scene(
+    name: str = "a", image: NDArray[Any] | None = None, mask: NDArray[Any] | None = None, root: str = "data",
+    mask_header: Mapping[str, Any] | None = None, **header: Any,
+) -> None:  # fmt: skip
+    image = counting(2, 10, 13) if image is None else image
+    mask = np.zeros(image.shape[-2:], np.uint8) if mask is None else mask
+    put(f"{root}/images/{name}.tif", image, **header)
+    same = {key: value for key, value in header.items() if key in ("crs", "transform")}
+    put(f"{root}/masks/{name}.tif", mask, **{**same, **(mask_header or {})})
+
+
+def tiles(root: str = "data", **changed: Any) -> GeoTiff:
+    words = {"classes": ["other", "road"], "bands": None, "tile": 4, "overlap": 0, "blocks": None,
+             "ignore_index": 255, "intensity": FIXED}  # fmt: skip
+    return GeoTiff(root, **{**words, **changed})
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(4, 0), (4, 1), (5, 3), (10, 0), (3, 0)])
+def test_tiles_put_together_are_the_raster(tile: int, overlap: int) -> None:
+    image, mask = counting(2, 10, 13), (np.arange(130).reshape(10, 13) % 2).astype(np.uint8)
+    scene("a", image, mask)
+    data = tiles(tile=tile, overlap=overlap)
+    again, labels = np.zeros((2, 10, 13), np.float32), np.full((10, 13), 9, np.uint8)
+    for name in data.names:
+        row, column = (int(place) for place in name.removeprefix("a/").split("_"))
+        there = (..., slice(row, row + tile), slice(column, column + tile))
+        again[there], labels[there] = data.raw(name), data.mask(name)
+        assert data.raw(name).shape == (2, tile, tile)
+    assert (again == image).all() and (labels == mask).all()
+
+
+def test_the_last_row_and_column_are_moved_inward_and_names_sort_by_place() -> None:
+    scene("x/a", counting(1, 10, 13))
+    data = tiles()
+    places = [(row, column) for row in (0, 4, 6) for column in (0, 4, 8, 9)]
+    assert list(data.names) == [f"x/a/{row:06}_{column:06}" for row, column in places]
+    assert sorted(data.names) == list(data.names)
+    assert data.files(data.names[-1]) == (Path("data/images/x/a.tif"), Path("data/masks/x/a.tif"))
+
+
+def test_a_raster_smaller_than_a_tile_is_filled_up_with_void_and_that_is_said() -> None:
+    scene("a", counting(2, 3, 9), np.ones((3, 9), np.uint8))
+    data = tiles()
+    sample = data.sample("a/000000_000005")
+    assert sample.image.shape == (2, 4, 4) and (sample.image[:, 3] == 0).all() and (sample.image[:, :3] > 0).all()
+    assert sample.mask.tolist() == [[1] * 4] * 3 + [[VOID] * 4]
+    assert "1 scenes smaller than a tile are filled up with void: a" in data.notes
+
+
+def test_bands_come_in_the_order_asked_for() -> None:
+    image = counting(3, 4, 4)
+    scene("a", image)
+    assert (tiles(bands=[3, 1]).raw("a/000000_000000") == image[[2, 0]]).all()
+    assert (tiles(bands=[3, 1]).channels, tiles().channels) == (2, 3)
+
+
+def test_values_are_scaled_by_the_intensity_and_measured_on_the_training_tiles() -> None:
+    scene("a", np.full((1, 4, 4), 250, np.uint16))
+    assert tiles().image("a/000000_000000").unique().tolist() == [0.25]
+    scene("b", np.linspace(0, 100, 16, dtype=np.float32).reshape(1, 4, 4), root="floats")
+    data = tiles("floats", intensity={"scale": "dataset", "low": 0, "high": 100})
+    data.fit(data.names)
+    assert data.intensity.config() == {"scale": "fixed", "low": [0.0], "high": [100.0]}
+
+
+@pytest.mark.parametrize("kind", ["value", "nan", "nan of a band", "alpha", "mask band"])
+def test_nodata_is_zero_in_the_image_and_void_in_the_mask(kind: str) -> None:
+    """The first pixel is nodata in both bands, the second in the first band alone."""
+    image = np.full((2, 4, 4), 500, np.float32 if "nan" in kind else np.uint16)
+    nothing = np.nan if "nan" in kind else 7
+    image[:, 0, 0] = image[0, 0, 1] = nothing
+    header = {"value": {"nodata": 7}, "nan": {"nodata": np.nan}}.get(kind, {})
+    scene("a", image, np.ones((4, 4), np.uint8), **header)
+    half = "alpha" not in kind and "mask" not in kind
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        if kind == "alpha":
+            opaque = np.where(np.arange(16).reshape(1, 4, 4) == 0, 0, 65535).astype(np.uint16)
+            path = put("data/images/a.tif", np.concatenate((image, opaque)), alpha="yes")
+            with rasterio.open(path, "r+") as file:
+                file.colorinterp = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
+        if kind == "mask band":
+            with rasterio.open("data/images/a.tif", "r+") as file:
+                file.write_mask(np.arange(16).reshape(4, 4) > 0)
+    data = tiles()
+    sample = data.sample("a/000000_000000")
+    assert data.channels == 2
+    assert sample.image[:, 0, 0].tolist() == [0, 0]
+    assert sample.image[:, 0, 1].tolist() == ([0, 0.5] if half else pytest.approx([0.007, 0.5]))
+    assert sample.mask[0].tolist() == [VOID, 1, 1, 1] and (sample.mask[1:] == 1).all()
+    assert torch.equal(data.mask("a/000000_000000"), sample.mask)
+    assert torch.equal(data.image("a/000000_000000"), sample.image)
+
+
+def test_the_masks_nodata_and_its_ignore_index_are_void() -> None:
+    scene("a", mask=np.full((10, 13), 200, np.uint8), mask_header={"nodata": 200})
+    assert tiles().mask("a/000000_000000").unique().tolist() == [VOID]
+    scene("a", mask=np.full((10, 13), 99, np.uint8), root="other")
+    assert tiles("other", ignore_index=99).mask("a/000000_000000").unique().tolist() == [VOID]
+    with pytest.raises(DataError, match=r"masks/a\.tif: values outside the 2 classes: 99 \(16 pixels\)"):
+        tiles("other").mask("a/000000_000000")
+
+
+def problem(**words: Any) -> str:
+    """What is wrong with the second of two scenes."""
+    scene("a")
+    scene("b", **words)
+    data = tiles()
+    with pytest.raises(DataError) as told:
+        data.check()
+    assert all(name.startswith("a/") for name in data.names) and len(data.problems) == 1
+    return str(told.value)
+
+
+def test_a_mask_on_another_grid_is_refused() -> None:
+    moved = {"transform": from_origin(500_005, 5_000_000, 10, 10)}
+    assert "images/b.tif and data/masks/b.tif: lie up to 0.5 pixels apart" in problem(mask_header=moved)
+
+
+def test_a_mask_in_another_reference_system_is_refused() -> None:
+    assert "differ in their reference system, EPSG:32633 and EPSG:32634" in problem(mask_header={"crs": "EPSG:32634"})
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    said = problem(mask=np.zeros((10, 12), np.uint8))
+    assert "images/b.tif and data/masks/b.tif: differ in size, 13×10 and 12×10 pixels" in said
+
+
+def test_a_mask_of_floats_or_of_several_bands_is_refused() -> None:
+    assert "masks/b.tif: has 1 bands of float32" in problem(mask=np.zeros((10, 13), np.float32))
+
+
+def test_a_nodata_value_that_is_a_class_is_refused_with_the_cure() -> None:
+    said = problem(mask_header={"nodata": 0})
+    assert "nodata value 0 is also that of the class 'other'" in said and "rio edit-info --unset-nodata" in said
+
+
+def test_other_bands_than_the_first_files_are_refused() -> None:
+    assert "images/b.tif: has 3 bands, wanted are those of 1, 2" in problem(image=counting(3, 10, 13))
+
+
+def test_a_file_that_is_no_raster_is_told_and_none_at_all_is_refused() -> None:
+    scene("a")
+    scene("b")
+    Path("data/images/b.tif").write_text("hello")
+    assert ["images/b.tif: cannot be read as a raster" in said for said in tiles().problems] == [True]
+    Path("data/images/a.tif").unlink()
+    with pytest.raises(DataError, match=r"no pair of image and mask"):
+        tiles()
+
+
+def test_rounding_in_a_header_does_no_harm_and_rasters_without_place_are_counted() -> None:
+    scene("a", mask_header={"transform": from_origin(500_000.001, 5_000_000, 10, 10)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not tiles().problems and not tiles().notes
+    with warnings.catch_warnings(record=True) as shown:
+        scene("b", crs=None, transform=None)
+        data = tiles()
+        data.sample(data.names[-1])
+    assert not data.problems and not shown
+    assert data.notes == ["1 pairs lack a georeference: image and mask were compared by size alone"]
+
+
+def test_a_scenes_tiles_belong_together_or_those_of_a_block() -> None:
+    scene("x/a", counting(1, 18, 8))
+    assert {tiles().group(name) for name in tiles().names} == {"x/a"}
+    data = tiles(blocks=2)
+    rows: dict[str, list[int]] = {}
+    for name in data.names:
+        rows.setdefault(data.group(name), []).append(int(name[4:10]))
+    assert rows == {"x/a/block_0_0": [0, 0, 4, 4], "x/a/block_1_0": [8, 8, 12, 12, 14, 14]}  # 14 shares pixels with 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"overlap": 4}, r"dataset\.tile=4 dataset\.overlap=4: 0 ≤ overlap < tile"),
+        ({"blocks": 2, "overlap": 1}, r"dataset\.blocks=2 dataset\.overlap=1"),
+        ({"blocks": 0}, r"dataset\.blocks=0"),
+        ({"bands": [0, 1]}, r"dataset\.bands=\[0, 1\]"),
+        ({"bands": []}, r"dataset\.bands=\[\]"),
+        ({"ignore_index": 1}, r"dataset\.ignore_index=1: is the value of the class 'road'"),
+        ({"intensity": {"scale": "fixed", "low": 2, "high": 1}}, r"low"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changed: dict[str, Any], said: str) -> None:
+    scene("a")
+    with pytest.raises(RequestError, match=said):
+        tiles(**changed)
+
+
+def test_the_publishers_split_is_taken_from_folders() -> None:
+    for split in ("train", "test"):
+        scene("a", counting(1, 4, 4), root=f"data/{split}")
+    assert tiles().splits == {"train": ("train/a/000000_000000",), "test": ("test/a/000000_000000",)}
+
+
+def test_worker_processes_read_the_same_tiles() -> None:
+    scene("a")
+    data = tiles()
+    loader: DataLoader[Any] = DataLoader(Images(data), batch_size=None, num_workers=2)
+    again = pickle.loads(pickle.dumps(data))
+    assert all(torch.equal(found, again.image(name)) for found, name in zip(loader, data.names, strict=True))
+
+
+class Images(torch.utils.data.Dataset[Any]):
+    def __init__(self, data: GeoTiff) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.data.image(self.data.names[index])
+
+
+def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene("a")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(RequestError, match=r"rasterio is not installed: pip install 'segrun\[geo\]'"):
+        tiles()
