@@ -24,6 +24,7 @@ from segrun.data.checks import Rules, examine
 from segrun.data.sets.folder import Folder
 from segrun.data.sets.shapes import Shapes
 from segrun.data.survey import cores, look_at_all
+from segrun.engine.device import keep_pages
 
 CLASSES = [f"class {index}" for index in range(11)]
 
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--suffix", choices=[".jpg", ".png"], default=".jpg")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_pages()  # as the command does
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     rules = config.typed(config.compose("check")["rules"], Rules, "rules")

@@ -98,7 +98,9 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         data.use({**data.splits, "train": names})
     values = {**values, "dataset": {**values["dataset"], **data.fit(names)}}  # stays with the run and its checkpoints
     primary = tasks[0]
-    primary.loss.weigh(found.of(names).pixels.sum(0))
+    primary.loss.weigh(pixels := found.of(names).pixels.sum(0))
+    if not saved:
+        model.expect(primary.loss.shares(pixels))
     for task in tasks:
         task.loss.to(device.device)
     feed = Feed(data, auxiliary, sizing, augment, settings, values["seed"], device)

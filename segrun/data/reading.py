@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ def open_image(path: Path) -> Image.Image:
             # a stream, not a path: Pillow misreads memory-mapped TIFFs that are to be turned
             with path.open("rb") as file, Image.open(file) as image:
                 image.load()
-                return ImageOps.exif_transpose(image)
+                ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turn
+                return image
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file.") from error
     except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, Image.DecompressionBombError) as error:
@@ -60,23 +62,24 @@ def image_tensor(image: Image.Image, name: str = "image", channels: int = 3) -> 
         return torch.cat((grey, torch.ones(channels - len(grey), *values.shape)))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    array = np.asarray(image.convert(MODES[channels]))
+    array = np.asarray(image if image.mode == MODES[channels] else image.convert(MODES[channels]))
     return torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy())
 
 
-def mask_values(path: Path) -> NDArray[np.int64]:
+def mask_values(path: Path) -> NDArray[Any]:
     """The raw values of a mask file: (H, W) indices, or (H, W, 3) colours where its channels differ."""
     image = open_image(path)
     if image.mode in ("RGBA", "LA", "RGB", "CMYK", "YCbCr"):
-        colours = np.asarray(image.convert("RGB"), dtype=np.int64)
+        colours = np.asarray(image.convert("RGB"))
         grey = (colours[..., :1] == colours).all()
         return colours[..., 0] if grey else colours
     if image.mode == "F":
         raise DataError(f"{path}: a mask of floats; save class indices, colours or 0/255.")
-    return np.asarray(image, dtype=np.int64)  # L, P (the indices), 1, I, I;16
+    values = np.asarray(image)  # L, P (the indices), 1, I, I;16
+    return values.astype(np.uint8) if values.dtype == bool else values
 
 
-def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
+def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
     """Raw values to (H, W) uint8 class indices.
 
     coding: "index", "binary" (0 and 255) or "colour" (the palette of `classes`).
@@ -87,7 +90,7 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
     if coding == "colour":
         if values.ndim == 2:
             values = np.repeat(values[..., None], 3, axis=2)
-        key = values @ np.array([65536, 256, 1])
+        key = values.astype(np.int64) @ np.array([65536, 256, 1])
         known = {(r << 16) + (g << 8) + b: index for index, (r, g, b) in enumerate(classes.palette)}
         void = [] if ignore in range(len(classes)) else [(ignore << 16) + (ignore << 8) + ignore]
         table = {**dict.fromkeys(void, VOID), **known}
@@ -116,7 +119,7 @@ def decode_mask(values: NDArray[np.int64], path: Path, classes: ClassMap, coding
 FEW = 2**16  # values that are counted in a table: sorting a mask takes ten times as long
 
 
-def _values(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _values(key: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The different values, rising, and how often each is there."""
     if key.min() < 0 or key.max() >= FEW:
         return np.unique(key, return_counts=True)

@@ -23,6 +23,9 @@ class Output(NamedTuple):
     tasks: dict[str, Tensor]
 
 
+RARE = 0.01
+
+
 class Segmenter(nn.Module):
     """images (B, C, H, W), uint8 or float in [0, 1] → Output. Normalisation happens inside, so that a
     checkpoint cannot be used with another one than it was trained with."""
@@ -37,6 +40,19 @@ class Segmenter(nn.Module):
         self.report: LoadReport = backbone.report.under("backbone.")
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
+
+    def expect(self, shares: Tensor) -> None:
+        """Let a mask head that is fresh begin at these shares of the classes, (C,), instead of at equal ones. Its first
+        steps would otherwise teach every channel to speak for the frequent class, and a small one would be left with
+        no channel of its own (Lin et al., ICCV 2017; RARE is the least that they begin at, too).
+
+        A bias that was loaded is left as it is, and so is a head without a convolution `output`.
+        """
+        output = getattr(self.heads["mask"], "output", None)
+        fresh = "heads.mask.output.bias" not in self.report.came
+        if isinstance(output, nn.Conv2d) and output.bias is not None and fresh:
+            with torch.no_grad():
+                output.bias.copy_((shares / shares.sum()).clamp(min=RARE).log())
 
     def forward(self, images: Tensor, features: list[Tensor] | None = None) -> Output:
         """`features` takes the place of the backbone's own, where they have been computed before.

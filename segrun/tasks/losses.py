@@ -42,6 +42,11 @@ class Loss(nn.Module):
         if self.asked is not None:
             self.class_weights = class_weights(self.asked, pixels)
 
+    def shares(self, pixels: Tensor) -> Tensor:
+        """(C,) what each class of these (C,) pixels counts in the loss, adding up to 1; equal without any pixel."""
+        counted = pixels.float() * (1 if self.class_weights is None else self.class_weights)
+        return (counted + 1e-6) / (counted + 1e-6).sum()
+
     def weights(self, target: Tensor) -> Tensor:
         """(K,): here, the number of images that hold a labelled pixel."""
         return (target != VOID).flatten(1).any(1).sum().float()[None]
@@ -142,6 +147,9 @@ class Sum(Loss):
     def weigh(self, pixels: Tensor) -> None:
         for loss in self._all():
             loss.weigh(pixels)
+
+    def shares(self, pixels: Tensor) -> Tensor:
+        return self._all()[0].shares(pixels)
 
     def weights(self, target: Tensor) -> Tensor:
         return torch.cat([loss.weights(target) for loss in self._all()])

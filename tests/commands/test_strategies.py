@@ -131,7 +131,7 @@ def test_the_loss_falls_and_what_is_frozen_stands_still(
 
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == epochs
-    assert rows[-1]["losses"]["mask"] < rows[0]["losses"]["mask"] - 0.02
+    assert rows[-1]["losses"]["mask"] < rows[0]["losses"]["mask"] - 0.005  # it begins at the classes' shares
 
     ended = state(folder)
     states.append(ended["weights"])

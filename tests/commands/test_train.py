@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import torch
 
 import segrun
 from segrun import cli
+from segrun.data.sets.shapes import Shapes
 from segrun.engine import loop
 from segrun.errors import Interrupted, RequestError, SegrunError
 from tests.conftest import QUICK, stopped_after
@@ -335,3 +337,12 @@ def test_a_wrong_request_is_told_in_a_line_and_exits_2(
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error
     assert len(error.strip().splitlines()) <= 2
+
+
+def test_a_new_head_begins_at_the_frequencies_of_the_training_classes(elsewhere: Path) -> None:
+    made = segrun.train([*SCRATCH, "optimizer.lr=1e-9", "trainer.epochs=1"])
+    data = Shapes(64, train=8, val=4, test=4, objects=7, seed=0)
+    counts = sum(torch.bincount(data.mask(name).flatten().long(), minlength=6) for name in data.splits["train"])
+    shares = counts / counts.sum()  # type: ignore[union-attr,operator]
+    first = json.loads((made.folder / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+    assert first == pytest.approx(float(-(shares * shares.log()).sum()), rel=0.05) and first < 0.9 * math.log(6)

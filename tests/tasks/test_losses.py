@@ -291,3 +291,15 @@ def test_weights_of_the_wrong_length_or_below_0_are_refused(name: str, weights: 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(RequestError, match=r"loss\.class_weights=square: choose null, inverse"):
         CrossEntropy("square").weigh(COUNTS)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_shares_are_what_the_classes_count(name: str) -> None:
+    plain, weighed, even = MAKERS[name](), MAKERS[name](WEIGHTS), MAKERS[name]("inverse")
+    for loss in (plain, weighed, even):
+        loss.weigh(COUNTS)
+    torch.testing.assert_close(plain.shares(COUNTS), COUNTS / 1000)
+    counted = COUNTS * torch.tensor(WEIGHTS)
+    torch.testing.assert_close(weighed.shares(COUNTS), counted / counted.sum())
+    torch.testing.assert_close(even.shares(COUNTS), torch.full((4,), 0.25))
+    torch.testing.assert_close(plain.shares(torch.zeros(4)), torch.full((4,), 0.25))
