@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,17 @@ def dataset(values: Mapping[str, Any], trust: Trust = None) -> Dataset:
     data.check()
     disjoint(data.splits)
     return data
+
+
+def data_word(values: Mapping[str, Any]) -> str:
+    """The data set in the name of a folder: of one's own images, the name of their root."""
+    root, chosen = values["dataset"].get("root"), values["names"].get("dataset")
+    return word(Path(root).expanduser().resolve().name if root and chosen == "folder" else chosen)
+
+
+def word(chosen: str | None) -> str:
+    """What was chosen in a group, as part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", str(chosen or "own"))
 
 
 def sizing(values: Mapping[str, Any], **changed: Any) -> Sizing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -62,7 +61,7 @@ def run(cfg: config.Config) -> Checked:
     splits, notes, refused = parted(data, survey, settings, rules)
     findings = (*refused, *examine(data, survey, splits, rules, sizing))
     findings = tuple(sorted(findings, key=lambda finding: finding.severity))
-    name = data_name(values)
+    name = assemble.data_word(values)
     clock = Path(values["output"]).expanduser() / "check" / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
     folder = new_folder(clock.with_name(f"{clock.name}_{name}"))
     result = Checked(findings, folder)
@@ -185,9 +184,3 @@ def tell(result: Checked, tables: Sequence[Table], said: Sequence[str], images: 
     counts = Counter(finding.severity for finding in result.findings)
     summary = f"{images} images; errors: {counts['error']}, warnings: {counts['warn']}. {result.folder / 'index.html'}"
     out.print(summary, markup=False, highlight=False, soft_wrap=True)
-
-
-def data_name(values: Mapping[str, Any]) -> str:
-    root, chosen = values["dataset"].get("root"), values["names"].get("dataset")
-    name = Path(root).expanduser().resolve().name if root and chosen == "folder" else chosen
-    return re.sub(r"[^\w.-]+", "-", str(name or "own"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,8 +97,5 @@ def job_folder(values: Mapping[str, Any]) -> Path:
 
 
 def label(values: Mapping[str, Any]) -> str:
-    names = values["names"]
-    root = values["dataset"].get("root")
-    data = Path(root).expanduser().resolve().name if root and names.get("dataset") == "folder" else names.get("dataset")
-    words = (data, *(names.get(group) for group in ("backbone", "head", "strategy")))
-    return "_".join(re.sub(r"[^\w.-]+", "-", str(word or "own")) for word in words)
+    words = (assemble.word(values["names"].get(group)) for group in ("backbone", "head", "strategy"))
+    return "_".join((assemble.data_word(values), *words))

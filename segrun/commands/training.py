@@ -98,16 +98,17 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         data.use({**data.splits, "train": names})
     values = {**values, "dataset": {**values["dataset"], **data.fit(names)}}  # stays with the run and its checkpoints
     primary = tasks[0]
-    primary.loss.weigh(pixels := found.of(names).pixels.sum(0))
+    pixels = found.of(names).pixels
+    primary.loss.weigh(pixels.sum(0))
     if not saved:
-        model.expect(primary.loss.shares(pixels))
+        model.expect(primary.loss.shares(pixels.sum(0)))
     for task in tasks:
         task.loss.to(device.device)
     feed = Feed(data, auxiliary, sizing, augment, settings, values["seed"], device)
     feed.try_out()
     data.notes = [*data.notes, *feed.notes(found.of(names).sizes)]
     for each in auxiliary.values():
-        each.check(found.of(names).pixels, len(data.classes))
+        each.check(pixels, len(data.classes))
         each.check_names(names)
 
     if device.is_main_process:

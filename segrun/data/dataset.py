@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -70,6 +70,10 @@ class Dataset(ABC):
             wide = "×".join(str(v) for v in reversed(image.shape[-2:]))
             raise DataError(f"{name}: the image is {wide}, its mask {'×'.join(str(v) for v in reversed(mask.shape))}.")
         return Sample(name, image, mask)
+
+    def within(self, splits: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Splits out of names that begin with theirs: train/a/1."""
+        return {split: tuple(name for name in self.names if name.startswith(f"{split}/")) for split in splits}
 
     def check(self) -> None:
         """Raises DataError where something is wrong with its files, with the first few of them."""

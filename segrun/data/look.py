@@ -65,17 +65,24 @@ class Look:
 def look(data: Dataset, name: str) -> Look:
     """What is wrong with an image's or a mask's file is part of the record, not an exception."""
     jpeg = any(_is_jpeg(path) for path in data.files(name)[1:2])
+    mask, problem = None, ""
     try:
-        image = data.image(name)
+        sample = data.sample(name)  # in one: many data sets decode the same file for both
+        image, mask = sample.image, sample.mask
     except DataError as error:
-        return Look(str(error), "unreadable", jpeg)
+        problem = str(error)
+        try:
+            image = data.image(name)
+        except DataError as unreadable:
+            return Look(str(unreadable), "unreadable", jpeg)
     pixels = image.contiguous().numpy()
     small = reduced(pixels)
     grey = small.mean(0, dtype=np.float32)
     low, high = float(pixels.min()), float(pixels.max())
     # sums of the channels and the perceptual hash together: hashing every byte would take longer than decoding
     sums = [zlib.crc32(channel) for channel in pixels]
-    known = f"{tuple(image.shape)} {sums} {difference_hash(grey)} {name if low == high else ''}"
+    alike = difference_hash(grey)
+    known = f"{tuple(image.shape)} {sums} {alike} {name if low == high else ''}"
     top = 255.0 if pixels.dtype == np.uint8 else 1.0
     seen = {
         "size": (int(pixels.shape[1]), int(pixels.shape[2])),
@@ -84,18 +91,15 @@ def look(data: Dataset, name: str) -> Look:
         "high": high / top,
         "mean": float(grey.mean()) / 255,
         "digest": hashlib.blake2b(known.encode(), digest_size=16).digest(),
-        "alike": difference_hash(grey),
+        "alike": alike,
     }
-    try:
-        mask = data.mask(name)
-    except DataError as error:
-        kind = "unreadable" if "cannot be read" in str(error) or "no such file" in str(error) else "value"
-        return Look(str(error), kind, jpeg, levels=_levels(image), **seen)  # type: ignore[arg-type]
-    if mask.shape != image.shape[-2:]:
+    if mask is None:
         try:
-            data.sample(name)  # which has the words for it
+            data.mask(name)
         except DataError as error:
-            return Look(str(error), "size", jpeg, **seen)  # type: ignore[arg-type]
+            kind = "unreadable" if "cannot be read" in str(error) or "no such file" in str(error) else "value"
+            return Look(str(error), kind, jpeg, levels=_levels(image), **seen)  # type: ignore[arg-type]
+        return Look(problem, "size", jpeg, **seen)  # type: ignore[arg-type]
     labels = np.ascontiguousarray(mask.numpy())
     counts, void = counted(labels, len(data.classes))
     return Look(

@@ -69,7 +69,7 @@ class Alpha(Dataset):
         if not self.paths:
             raise DataError(f"{self.root}: no image there; it is to hold {WANTS}.")
         self.names = tuple(self.paths)
-        self.splits = {s: tuple(name for name in self.names if name.startswith(f"{s}/")) for s in there}
+        self.splits = self.within(there)
         self.backgrounds = self._photographs(backgrounds) if backgrounds else ()
         if not backgrounds:
             self._warn_of_cut_outs()

@@ -17,6 +17,7 @@ from torch import Tensor
 from segrun.data.dataset import Dataset
 from segrun.data.reading import read_image
 from segrun.data.sets.classes import read_classes
+from segrun.data.sets.files import visible
 from segrun.errors import DataError
 from segrun.types import VOID, Sample
 
@@ -91,5 +92,4 @@ def read_json(file: Path) -> dict[str, Any]:
 def pictures(folder: Path) -> list[str]:
     """Image files in a folder and its subfolders, as paths in it; hidden ones are not looked at."""
     known = Image.registered_extensions()
-    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in known)
-    return [place.as_posix() for place in found if not any(part.startswith(".") for part in place.parts)]
+    return [path.relative_to(folder).as_posix() for path in visible(folder) if path.suffix.lower() in known]

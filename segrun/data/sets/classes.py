@@ -12,6 +12,13 @@ from segrun.errors import RequestError, listed
 from segrun.types import ClassMap
 
 
+def distinct(classes: ClassMap, ignore_index: int) -> None:
+    """Raises RequestError where the value that means "no label" is a class, too."""
+    if ignore_index in range(len(classes)):
+        name = classes.names[ignore_index]
+        raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
+
+
 def read_classes(root: Path, given: Sequence[str] | Mapping[str, Sequence[int]] | None) -> ClassMap:
     """From the config, else `classes.yaml` (a list, or name: [r, g, b]), else `classes.txt` (a name a line,
     its colour behind it if there is one)."""

@@ -75,7 +75,7 @@ class Coco(Annotated):
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"{file}: is no COCO-JSON ({type(error).__name__}: {error}).") from error
         self._classes(groups, background)
-        self.splits = {split: tuple(n for n in self.names if n.startswith(f"{split}/")) for split in places if split}
+        self.splits = self.within(split for split in places if split)
 
     def _read(self, split: str, file: Path, folders: Sequence[Path]) -> set[str]:
         """Index a file. Gives the supercategories of its categories, apart from those of their own name."""

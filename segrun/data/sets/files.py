@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -36,10 +36,6 @@ class Pairs(Dataset):
         path = self.pairs[name][1]
         return decode_mask(mask_values(path), path, self.classes, self.coding, self.ignore_index)
 
-    def within(self, splits: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Splits out of names that begin with theirs: train/a/1."""
-        return {split: tuple(name for name in self.pairs if name.startswith(f"{split}/")) for split in splits}
-
 
 def existing(root: str | None) -> Path:
     """The data set's folder. Raises RequestError where there is none."""
@@ -52,6 +48,13 @@ def existing(root: str | None) -> Path:
     if not path.is_dir():
         raise RequestError(f"dataset.root={root}: there is no such folder.")
     return path
+
+
+def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """The files of a folder and its subfolders, sorted, without hidden ones and those in hidden folders."""
+    for path in sorted(folder.rglob(pattern)):
+        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def files_in(
@@ -70,20 +73,24 @@ def files_in(
     known = set(Image.registered_extensions() if suffixes is None else suffixes)
     found: dict[str, Path] = {}
     other = 0
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        if path.is_dir() or any(part.startswith(".") for part in place.parts):
-            continue
+    for path in visible(folder):
         if path.suffix.lower() not in known:
             other += 1
             continue
-        stem = place.with_suffix("").as_posix()
+        stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             problems.append(f"{found[stem]} and {path.name} share a name: which is it? Remove or rename one.")
         found.setdefault(stem, path)
     if other:
         notes.append(f"left out: {other} files in {folder.name}/ that are no images")
     return found
+
+
+def unpaired(notes: list[str], problems: list[str], allowed: bool) -> tuple[list[str], str]:
+    """Where what has no partner is told, and what is said of it, with the user's dataset.allow_unpaired."""
+    if allowed:
+        return notes, "These are left out."
+    return problems, "Complete the pairs, or leave these out with dataset.allow_unpaired=true."
 
 
 def paired(

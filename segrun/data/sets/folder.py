@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from segrun.data.dataset import SPLITS
 from segrun.data.reading import MODES, mask_values
-from segrun.data.sets.classes import read_classes
-from segrun.data.sets.files import Pairs, existing, files_in, paired
+from segrun.data.sets.classes import distinct, read_classes
+from segrun.data.sets.files import Pairs, existing, files_in, paired, unpaired
 from segrun.errors import DataError, RequestError
 from segrun.types import ClassMap
 
@@ -53,19 +53,14 @@ class Folder(Pairs):
         self.pairs = {}
         for prefix, place in (places or {"": (self.root / "images", self.root / "masks")}).items():
             images, masks_ = (files_in(folder, self.notes, self.problems, wants=WANTS) for folder in place)
-            if allow_unpaired:
-                found = paired(images, masks_, place, self.notes, "These are left out.")
-            else:
-                cure = "Complete the pairs, or leave these out with dataset.allow_unpaired=true."
-                found = paired(images, masks_, place, self.problems, cure)
+            found = paired(images, masks_, place, *unpaired(self.notes, self.problems, allow_unpaired))
             self.pairs.update({f"{prefix}/{name}" if prefix else name: pair for name, pair in found.items()})
         if not self.pairs:
             raise DataError(f"{self.root}: no pair of image and mask (same name, any suffix) in images/ and masks/.")
         self.splits = self.within(there)
         self.coding = self._coding(masks)
-        if self.coding == "index" and ignore_index in range(len(self.classes)):
-            name = self.classes.names[ignore_index]
-            raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
+        if self.coding == "index":
+            distinct(self.classes, ignore_index)
 
     def _coding(self, masks: str) -> str:
         if masks not in ("auto", "index", "colour", "binary"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from segrun.data.dataset import SPLITS
 from segrun.data.intensity import Intensity, Scaled
 from segrun.data.reading import decode_mask
-from segrun.data.sets.classes import read_classes
+from segrun.data.sets.classes import distinct, read_classes
 from segrun.data.sets.files import Pair, existing, files_in, paired
 from segrun.data.sets.raster import Window, bands_of, labels_in, opened, placed, refuse_misfit, values_in, whole
 from segrun.errors import DataError, RequestError, listed
@@ -80,9 +80,7 @@ class GeoTiff(Scaled):
         self.tile, self.overlap, self.blocks, self.ignore_index = tile, overlap, blocks, ignore_index
         self.root = existing(root)
         self.classes = read_classes(self.root, classes)
-        if ignore_index in range(len(self.classes)):
-            name = self.classes.names[ignore_index]
-            raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
+        distinct(self.classes, ignore_index)
         self.intensity = Intensity(**intensity)
         self.notes: list[str] = []
         self.problems: list[str] = []
@@ -96,7 +94,7 @@ class GeoTiff(Scaled):
             for row in self._starts(scene.height)
             for column in self._starts(scene.width)
         )
-        self.splits = {s: tuple(name for name in self.names if name.startswith(f"{s}/")) for s in there}
+        self.splits = self.within(there)
 
     @classmethod
     def raw_reader(cls, options: Mapping[str, Any], channels: int) -> Callable[[Path], NDArray[np.float32]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from segrun.data.dataset import SPLITS
 from segrun.data.sets.annotated import Annotated, Mask, pictures, read_json, same_size
-from segrun.data.sets.files import existing
+from segrun.data.sets.files import existing, visible
 from segrun.data.sets.polygons import Region, Size, corners, disc, of_the_image, polygon
 from segrun.errors import DataError, listed
 from segrun.types import VOID
@@ -42,9 +42,8 @@ class LabelMe(Annotated):
         drawn: set[str] = set()
         there = [split for split in SPLITS if (self.root / split).is_dir()]
         for top in there or [""]:
-            for file in sorted((self.root / top).rglob("*.json")):
-                if not any(part.startswith(".") for part in file.relative_to(self.root).parts):
-                    drawn |= self._add(file)
+            for file in visible(self.root / top, "*.json"):
+                drawn |= self._add(file)
         if not self.places and not self.problems:
             raise DataError(f"{self.root}: no JSON file of LabelMe's.")
         used = {os.path.normpath(path) for path, _ in self.places.values()}
@@ -55,7 +54,7 @@ class LabelMe(Annotated):
             classes = sorted(drawn - self.void)
             self.notes.append(f"classes are the labels that are drawn: {listed(classes, 24)} (dataset.classes says so)")
         self.name_classes([str(label) for label in classes], background)
-        self.splits = {split: tuple(name for name in self.places if name.startswith(f"{split}/")) for split in there}
+        self.splits = self.within(there)
 
     def _add(self, file: Path) -> set[str]:
         """Index it; gives its labels. What cannot be read is a problem."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segrun.data.intensity import Intensity
 from segrun.data.raw import Raw
 from segrun.data.sets.classes import read_classes
-from segrun.data.sets.files import existing, files_in, paired
+from segrun.data.sets.files import existing, files_in, paired, unpaired
 from segrun.data.sets.nifti_files import Volume, opened
 from segrun.data.sets.volumes import Volumes
 from segrun.errors import DataError, RequestError, listed, needed
@@ -111,10 +111,8 @@ class Nifti(Volumes):
             numbered = re.fullmatch(r"(.+)_(\d{4})", name)
             case, channel = (numbered[1], int(numbered[2])) if numbered and name not in labels else (name, 0)
             files.setdefault(case, {})[channel] = path
-        alone, cure = self.problems, "Complete the pairs, or leave these out with dataset.allow_unpaired=true."
-        if allow_unpaired:
-            alone, cure = self.notes, "These are left out."
-        pairs = paired({case: next(iter(paths.values())) for case, paths in files.items()}, labels, place, alone, cure)
+        first = {case: next(iter(paths.values())) for case, paths in files.items()}
+        pairs = paired(first, labels, place, *unpaired(self.notes, self.problems, allow_unpaired))
         for case, (image, label) in pairs.items():
             if case in self.cases:
                 self.problems.append(f"{image}: the case {case} is in another folder, too. Remove or rename one.")

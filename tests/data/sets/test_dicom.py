@@ -1,5 +1,5 @@
-import importlib
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,9 +247,6 @@ def test_the_shipped_options_make_one() -> None:
 
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(Missing, match=r"pip install 'segrun\[medical\]'"):
         dicom()

@@ -1,4 +1,4 @@
-import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,7 @@ def test_what_is_no_tiff_is_said_by_name() -> None:
 
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(Missing, match=r"pip install 'segrun\[microscopy\]'"):
         read_raw(Path("image.tif"), 1)
 

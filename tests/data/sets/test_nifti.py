@@ -1,7 +1,7 @@
-import importlib
 import json
 import pickle
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +251,6 @@ def test_the_shipped_options_make_one() -> None:
 
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(Missing, match=r"pip install 'segrun\[medical\]'"):
         nifti()
