@@ -17,9 +17,11 @@ from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import autocast, memory_layout
 from segrun.engine.inference import Inference
 from segrun.errors import RequestError, listed
+from segrun.models.loading import LoadReport
 from segrun.models.segmenter import Segmenter
 from segrun.models.warm_start import start_from
 from segrun.tasks.auxiliary import Auxiliary
+from segrun.transfer.strategies import Strategy
 from segrun.types import ClassMap
 
 
@@ -54,6 +56,29 @@ def new_segmenter(
         origin.config["head"].get("_target_") == values["head"].get("_target_"),
     )
     return model
+
+
+def begun(
+    values: dict[str, Any],
+    classes: ClassMap,
+    channels: int,
+    saved: Checkpoint | None,
+    trust: Trust,
+    auxiliary: Mapping[str, Auxiliary],
+    strategy: Strategy,
+) -> tuple[Segmenter, dict[str, Any] | None, list[str]]:
+    """The model with its pretrained weights and what the strategy adds, or as it was saved, with the training state to
+    go on from; and what is to be said of it."""
+    if saved is None:
+        model = new_segmenter(values, classes, channels, trust, auxiliary)
+        return model, None, strategy.adapt(model)
+    if saved.training is None:
+        raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
+    if "balance" not in saved.training:
+        raise RequestError("an older segrun began this run, and this one cannot go on with it. Start it anew.")
+    model = trained_segmenter(saved, trust, auxiliary)
+    model.report = LoadReport(**saved.training["report"])
+    return model, dict(saved.training), []
 
 
 def trained_segmenter(

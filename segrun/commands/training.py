@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from segrun.data.checks import before_training
 from segrun.data.dataset import Dataset
 from segrun.data.findings import Rules
 from segrun.data.labelled import labelled
+from segrun.data.sizing import Sizing
 from segrun.data.splits import SplitSettings, split
-from segrun.data.survey import survey
+from segrun.data.survey import Survey, survey
 from segrun.engine.checkpoint import Checkpoint
 from segrun.engine.device import accelerator, autocast, forget_peak_memory, memory_layout
 from segrun.engine.evaluate import Evaluation, evaluate
@@ -35,13 +37,11 @@ from segrun.engine.loop import fit
 from segrun.engine.recipe import Data, Recipe
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted, RequestError, listed
-from segrun.models.loading import LoadReport
-from segrun.models.segmenter import Segmenter
 from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
-from segrun.tasks.auxiliary import Auxiliary
 from segrun.tasks.balance import Balance
-from segrun.transfer.strategies import Strategy
+
+Observer = Callable[[Event], None]
 
 
 def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
@@ -54,9 +54,6 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     settings = config.typed(values["trainer"], TrainerSettings, "trainer")
     device = prepare(settings)
     torch.manual_seed(values["seed"])
-    if saved is None:
-        splitting = config.typed(values["split"], SplitSettings, "split")
-        rules = config.typed(values["rules"], Rules, "rules")
     with device.main_process_first():  # one process fetches what dataset.download asks for
         data = assemble.dataset(values, trust)
     if data.splits and not data.splits.get("train"):
@@ -75,27 +72,18 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         for name in values.get("tracker") or {}
     }
     with device.main_process_first():  # one process fetches the weights
-        model, resume, notes = build_model(values, data, saved, trust, auxiliary, strategy)
+        model, resume, notes = networks.begun(values, data.classes, data.channels, saved, trust, auxiliary, strategy)
     if settings.save == "delta" and not model.report.came:
         raise RequestError("trainer.save=delta keeps what differs from pretrained weights, and none were loaded.")
     plan = assemble.plan(values, model, strategy, trust)
 
-    with counting("looking at every image and mask", len(data.names)) as tick:
-        found = survey(data, data.names, tick)
-    if saved:
-        data.use(saved.splits)
-    else:
-        splits, said = split(data, found.names, splitting, found.pixels > 0, found.digests)
-        data.use(splits)
-        data.notes = [*data.notes, *found.notes, *said, *before_training(data, found, rules)]
+    found = surveyed(data, values, saved)
     for name, other in others(auxiliary).items():
         check(name, other, data, sizing, found.sizes, device.num_processes)
         other.dataset.fit(other.dataset.splits["train"])
-    names = tuple(data.splits["train"])
     if not saved:
-        names = labelled(names, found.of(names).pixels, values["labels"], values["seed"])
-        sizing.check(found.of(names).sizes)
-        data.use({**data.splits, "train": names})
+        limit(data, found, values, sizing)
+    names = data.splits["train"]
     values = {**values, "dataset": {**values["dataset"], **data.fit(names)}}  # stays with the run and its checkpoints
     primary = tasks[0]
     pixels = found.of(names).pixels
@@ -124,28 +112,62 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     def look(kept: nn.Module) -> Evaluation:
         return score(dataclasses.replace(inference, model=kept), names=data.splits["val"])
 
-    observers: list[Callable[[Event], None]] = []
-    if device.is_main_process:
-        done = resume["progress"]["epoch"] if resume else 0
+    done = resume["progress"]["epoch"] if resume else 0
+    with telling(folder, done, trackers.values(), device.is_main_process) as tell:
+        try:
+            progress = fit(
+                model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
+                Data(feed, settings.steps_per_epoch(len(names)), look), run.store(), device,
+                tell, resume,
+            )  # fmt: skip
+        except Interrupted as stop:
+            raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
+    return run.end(plan, progress, inference, score, partial(feed.primary, 0), feed.several)
+
+
+def surveyed(data: Dataset, values: Mapping[str, Any], saved: Checkpoint | None) -> Survey:
+    """What a look at every image and mask saw. `data` is split then: as it was where a run goes on, anew otherwise,
+    and `data.notes` hold what is to be said of it."""
+    if saved is None:  # first, since a look may take an hour
+        splitting = config.typed(values["split"], SplitSettings, "split")
+        rules = config.typed(values["rules"], Rules, "rules")
+    with counting("looking at every image and mask", len(data.names)) as tick:
+        found = survey(data, data.names, tick)
+    if saved:
+        data.use(saved.splits)
+    else:
+        splits, said = split(data, found.names, splitting, found.pixels > 0, found.digests)
+        data.use(splits)
+        data.notes = [*data.notes, *found.notes, *said, *before_training(data, found, rules)]
+    return found
+
+
+def limit(data: Dataset, found: Survey, values: Mapping[str, Any], sizing: Sizing) -> None:
+    """Leave as many labelled training images as `labels` says; what is left must fit the network."""
+    train = data.splits["train"]
+    names = labelled(train, found.of(train).pixels, values["labels"], values["seed"])
+    sizing.check(found.of(names).sizes)
+    data.use({**data.splits, "train": names})
+
+
+@contextlib.contextmanager
+def telling(folder: Path, done: int, trackers: Iterable[Callable[[Path], Observer]], main: bool) -> Iterator[Observer]:
+    """What passes events on to the terminal, the run's file and the trackers, in the main process only. done: epochs of
+    the run that are kept where it goes on."""
+    observers: list[Observer] = []
+    if main:
         observers = [TrainingReport(), MetricsFile(folder / "metrics.jsonl", done)]
-        observers += [tracker(folder) for tracker in trackers.values()]
+        observers += [tracker(folder) for tracker in trackers]
 
     def tell(event: Event) -> None:
         for observer in observers:
             observer(event)
 
     try:
-        progress = fit(
-            model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
-            Data(feed, settings.steps_per_epoch(len(names)), look), run.store(), device,
-            tell, resume,
-        )  # fmt: skip
-    except Interrupted as stop:
-        raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
+        yield tell
     finally:
         for observer in observers:
             getattr(observer, "close", lambda: None)()
-    return run.end(plan, progress, inference, score, partial(feed.primary, 0), feed.several)
 
 
 def prepare(settings: TrainerSettings) -> Accelerator:
@@ -159,25 +181,3 @@ def prepare(settings: TrainerSettings) -> Accelerator:
     torch.backends.cudnn.benchmark = not settings.deterministic
     forget_peak_memory(device.device.type == "cuda")
     return device
-
-
-def build_model(
-    values: dict[str, Any],
-    data: Dataset,
-    saved: Checkpoint | None,
-    trust: assemble.Trust,
-    auxiliary: Mapping[str, Auxiliary],
-    strategy: Strategy,
-) -> tuple[Segmenter, dict[str, Any] | None, list[str]]:
-    """The model with its pretrained weights and what the strategy adds, or as it was saved, with the training state to
-    go on from; and what is to be said of it."""
-    if saved is None:
-        model = networks.new_segmenter(values, data.classes, data.channels, trust, auxiliary)
-        return model, None, strategy.adapt(model)
-    if saved.training is None:
-        raise RequestError("this checkpoint holds no training state; resume wants a run folder with last.ckpt.")
-    if "balance" not in saved.training:
-        raise RequestError("an older segrun began this run, and this one cannot go on with it. Start it anew.")
-    model = networks.trained_segmenter(saved, trust, auxiliary)
-    model.report = LoadReport(**saved.training["report"])
-    return model, dict(saved.training), []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from segrun.data.dataset import Dataset
 from segrun.data.look import Look, look
@@ -18,7 +20,9 @@ from segrun.data.seen import Seen
 from segrun.errors import DataError
 
 Tick = Callable[[int], None]
-AHEAD = 4  # images a thread that wait for their turn
+Looks = list[tuple[str, Look]]
+PATIENCE = 0.3  # seconds until other processes are called in: to start them takes a part of that
+CHUNK = 8  # images that such a process looks at before it reports
 
 
 @dataclass(frozen=True)
@@ -85,29 +89,47 @@ def look_at_all(data: Dataset, names: Sequence[str], tick: Tick = lambda done: N
         if found:
             tick(len(found))
         todo = [name for name in names if name not in found]
-        for name, result in in_order_of_arrival(lambda name: look(data, name), todo, cores()):
+        for name, result in looks(data, todo):
             found[name] = result
             seen.keep(name, result)
             tick(1)
     return Survey(tuple(names), tuple(found[name] for name in names), (seen.note,) if seen.note else ())
 
 
-def in_order_of_arrival(work: Callable[[str], Look], names: Iterable[str], threads: int) -> Iterator[tuple[str, Look]]:
-    """The results as they come, `AHEAD` names a thread in flight and never more: memory stays flat."""
-    waiting: dict[Future[Look], str] = {}
-    rest = iter(names)
-    with ThreadPoolExecutor(threads) as pool:
+def looks(data: Dataset, names: Sequence[str]) -> Iterator[tuple[str, Look]]:
+    """A look at each in turn: here, and by one process a core from the moment that it takes long. Threads would wait
+    for each other, as half of a look holds Python's lock. Few looks are in flight: memory stays flat."""
+    start, rest = time.monotonic(), iter(names)
+    for name in rest:
+        yield name, look(data, name)
+        if time.monotonic() - start > PATIENCE:
+            break
+    chunks = list(iter(lambda: tuple(islice(rest, CHUNK)), ()))
+    if not chunks:
+        return
+    processes = iter(DataLoader(_Chunks(data, chunks), batch_size=None, collate_fn=list, num_workers=cores()))
+    for chunk in chunks:
         try:
-            while True:
-                for name in itertools.islice(rest, AHEAD * threads - len(waiting)):
-                    waiting[pool.submit(work, name)] = name
-                if not waiting:
-                    return
-                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(done), done.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+            found = next(processes)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise DataError(
+                f"a process that looked at images died ({error}), perhaps of {chunk[0]} or one of the "
+                f"{cores() * 2 * CHUNK} after it: too large for the memory, or damaged."
+            ) from None
+        yield from found
+
+
+class _Chunks(TorchDataset[Looks]):
+    def __init__(self, data: Dataset, chunks: Sequence[Sequence[str]]) -> None:
+        self.data, self.chunks = data, chunks
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, index: int) -> Looks:
+        return [(name, look(self.data, name)) for name in self.chunks[index]]
 
 
 def cores() -> int:

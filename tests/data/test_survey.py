@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from segrun.data import survey as surveying
-from segrun.data.look import Look
+from segrun.data.look import Look, look
 from segrun.data.seen import SCALARS, cache_folder, reading
 from segrun.data.sets.folder import Folder
 from segrun.data.sets.shapes import Shapes
-from segrun.data.survey import in_order_of_arrival, look_at_all, survey
+from segrun.data.survey import look_at_all, survey
 from segrun.errors import DataError
 from segrun.types import VOID
 
@@ -223,20 +223,34 @@ def test_an_interrupted_survey_keeps_what_it_has_seen(folder_data: Writer, monke
     assert len(seen_again(root, monkeypatch)) == 5
 
 
-def test_only_a_bounded_number_of_images_is_in_flight() -> None:
-    lock, flying, most = threading.Lock(), [0], [0]
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_other_processes_see_the_same(folder_data: Writer, patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_data(2 * surveying.CHUNK + 3)
+    spoil(root, "p05", "truncated")
+    monkeypatch.setattr(surveying, "PATIENCE", patience)
+    data = opened(root)
+    found = list(surveying.looks(data, data.names))
+    assert [name for name, _ in found] == list(data.names)
+    for name, seen in found:
+        here = look(data, name)
+        assert all(str(getattr(seen, key)) == str(getattr(here, key)) for key in SCALARS)
+        assert np.array_equal(seen.counts, here.counts)
 
-    def names() -> Iterator[str]:
-        for index in range(400):
-            with lock:
-                flying[0] += 1
-                most[0] = max(most[0], flying[0])
-            yield str(index)
 
-    for _ in in_order_of_arrival(lambda name: Look(), names(), threads=3):
-        with lock:
-            flying[0] -= 1
-    assert flying == [0] and 3 <= most[0] <= 3 * surveying.AHEAD + 1
+class Deadly(Shapes):
+    """Its second image kills the process that reads it, as a decoder with a fault or the kernel does."""
+
+    def image(self, name: str) -> torch.Tensor:
+        if name == self.names[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().image(name)
+
+
+def test_a_process_that_dies_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "PATIENCE", 0.0)
+    data = Deadly(32, train=20, val=0, test=0, objects=2, seed=0)
+    with pytest.raises(DataError, match="a process that looked at images died.*train-001"):
+        list(surveying.looks(data, data.names))
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
