@@ -83,7 +83,9 @@ def predictor(
     with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
         kind = config.locate(data["_target_"], "dataset", trust)
     intensity = Intensity(**data["intensity"]) if data.get("intensity") else None
-    return Predictor(inference, saved.classes, kind.reader(data, saved.weights["mean"].numel()), intensity)
+    return Predictor(
+        inference, saved.classes, kind.reader(data, saved.weights["mean"].numel()), intensity, kind.sidecars
+    )
 
 
 def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:

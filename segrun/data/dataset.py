@@ -50,6 +50,12 @@ class Dataset(ABC):
         """How one more image file is read as this data set, made with these options of its config, reads its own."""
         return partial(read_image, channels=channels)
 
+    @classmethod
+    def sidecars(cls, path: Path) -> Mapping[str, str]:
+        """What belongs beside every picture that is made of such an image file: texts by the ending that is added to
+        the picture's name. Most: nothing."""
+        return {}
+
     def files(self, name: str) -> tuple[Path, ...]:
         """What it is read from, the image's file first: a cache asks for their size and time. None: nothing to ask."""
         return ()

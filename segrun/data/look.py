@@ -20,7 +20,7 @@ from segrun.errors import DataError
 from segrun.types import VOID
 
 STRIDES = (4, 8, 16, 32)
-VERSION = 2  # another one whenever a look sees something else: what was kept of earlier ones is then not used
+VERSION = 3  # another one whenever a look sees something else: what was kept of earlier ones is then not used
 SIDE = 96  # pixels of the shorter side of the reduced picture in which edges are compared
 ROWS = 512  # rows of a mask counted at a time: memory stays flat for whole slides
 FEW = 8  # pixels of edges below which nothing can be said of them

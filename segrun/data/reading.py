@@ -16,8 +16,8 @@ from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID, ClassMap
 
 
-def open_image(path: Path) -> Image.Image:
-    """The decoded picture, turned as its EXIF orientation says.
+def open_image(path: Path, turn: bool = True) -> Image.Image:
+    """The decoded picture, turned as its EXIF orientation says, or as stored.
 
     Raises:
         DataError: missing, no image, truncated, or too large to be one (Pillow's bomb guard).
@@ -28,7 +28,8 @@ def open_image(path: Path) -> Image.Image:
             # a stream, not a path: Pillow misreads memory-mapped TIFFs that are to be turned
             with path.open("rb") as file, Image.open(file) as image:
                 image.load()
-                ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turn
+                if turn:
+                    ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turn
                 return image
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file.") from error
@@ -40,7 +41,7 @@ def open_image(path: Path) -> Image.Image:
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def read_image(path: Path, channels: int = 3) -> Tensor:
+def read_image(path: Path, channels: int = 3, turn: bool = True) -> Tensor:
     """(channels, H, W), 1 grey, 3 RGB or 4 RGBA: uint8, or float32 in [0, 1] for files of 16 bits or of floats.
 
     Grey is repeated and colours are weighed to grey, palettes are looked up, alpha is dropped where it is not asked
@@ -48,7 +49,7 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
     """
     if channels not in MODES:
         raise RequestError(f"{path}: image files are read as {listed(MODES)} channels, the model takes {channels}.")
-    return image_tensor(open_image(path), str(path), channels)
+    return image_tensor(open_image(path, turn), str(path), channels)
 
 
 def image_tensor(image: Image.Image, name: str = "image", channels: int = 3) -> Tensor:

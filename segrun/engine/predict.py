@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from segrun.data.dataset import Reader
+from segrun.data.dataset import Dataset, Reader
 from segrun.data.intensity import Intensity
 from segrun.data.reading import image_tensor, read_image
-from segrun.engine.files import replacing
+from segrun.engine.files import replacing, write_text
 from segrun.engine.inference import Inference, read_ahead, same_sized
 from segrun.errors import DataError, RequestError
 from segrun.types import ClassMap, for_the_eye
+
+Sidecars = Callable[[Path], Mapping[str, str]]
 
 
 class Predictor:
@@ -28,13 +30,18 @@ class Predictor:
 
     image: a PIL picture (turned as its EXIF says), or an array (H, W) or (H, W, channels) of uint8, uint16 or floats
     in [0, 1]. classes: their names and colours. read: of files, as the training read its images. intensity: of the
-    training's raw values; pictures and arrays hold such, then.
+    training's raw values; pictures and arrays hold such, then. sidecars: see `Dataset.sidecars`.
     """
 
     def __init__(
-        self, inference: Inference, classes: ClassMap, read: Reader | None = None, intensity: Intensity | None = None
+        self,
+        inference: Inference,
+        classes: ClassMap,
+        read: Reader | None = None,
+        intensity: Intensity | None = None,
+        sidecars: Sidecars = Dataset.sidecars,
     ) -> None:
-        self.inference, self.classes, self.intensity = inference, classes, intensity
+        self.inference, self.classes, self.intensity, self.sidecars = inference, classes, intensity, sidecars
         self.inference.model.eval()
         self.channels = int(inference.model.mean.numel())  # type: ignore[operator,union-attr]
         self.read = read or partial(read_image, channels=self.channels)
@@ -91,14 +98,18 @@ def predict_files(
             yield from ((job, str(error)) for job, _, _ in group)
             continue
         for (job, _, _), image, probability in zip(group, pictures, probabilities, strict=True):
-            write(job, image, probability, predictor.classes)
+            write(job, image, probability, predictor.classes, predictor.sidecars(job.source))
             yield job, None
         if stop():
             return
 
 
-def write(job: Wanted, image: Tensor, probability: Tensor, classes: ClassMap) -> None:
+def write(job: Wanted, image: Tensor, probability: Tensor, classes: ClassMap, sidecars: Mapping[str, str]) -> None:
     """image: (channels, H, W); probability: (C, H, W). The mask is written last: where it stands, all is done."""
+    for path in job.outputs():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for ending, text in sidecars.items():
+            write_text(path.with_name(path.name + ending), text)
     sure, label = probability.max(0)
     indices = label.byte().numpy()
     if job.overlay is not None:
@@ -132,7 +143,6 @@ def write_summary(path: Path, wanted: Sequence[Wanted], classes: ClassMap) -> No
 def _save(image: Image.Image, path: Path, overwrite: bool) -> None:
     if path.is_file() and not overwrite:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         image.save(part, format="PNG")
 

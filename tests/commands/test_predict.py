@@ -21,6 +21,7 @@ import segrun
 from segrun import config
 from segrun.commands import predict
 from segrun.commands.predict import Predicted
+from segrun.data.sets.shapes import Shapes
 from segrun.errors import RequestError
 from tests.conftest import QUICK
 
@@ -49,6 +50,14 @@ def run(checkpoint: Path, source: Any, output: Any = "masks", *words: str) -> Pr
     return predict.run(
         config.compose("predict", [f"checkpoint={checkpoint}", f"input={source}", f"output={output}", *words])
     )
+
+
+def test_what_belongs_beside_a_picture_is_written_for_each(
+    checkpoint: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shapes, "sidecars", classmethod(lambda kind, path: {".note": path.name}))
+    run(checkpoint, next(photos.rglob("deep")), "out", "overlay=true")
+    assert [Path("out", *place, "a.png.note").read_text() for place in ((), ("overlay",))] == ["a.png", "a.png"]
 
 
 def test_a_folder_becomes_masks_at_the_same_places(checkpoint: Path, photos: Path) -> None:

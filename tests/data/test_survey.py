@@ -249,7 +249,7 @@ class Deadly(Shapes):
 def test_a_process_that_dies_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveying, "PATIENCE", 0.0)
     data = Deadly(32, train=20, val=0, test=0, objects=2, seed=0)
-    with pytest.raises(DataError, match="a process that looked at images died.*train-001"):
+    with pytest.raises(DataError, match=r"a process that looked at images died.*train-001"):
         list(surveying.looks(data, data.names))
 
 

@@ -18,7 +18,17 @@ from segrun.data.intensity import Intensity, Scaled
 from segrun.data.reading import decode_mask
 from segrun.data.sets.classes import distinct, read_classes
 from segrun.data.sets.files import Pair, existing, files_in, paired
-from segrun.data.sets.raster import Window, bands_of, labels_in, opened, placed, refuse_misfit, values_in, whole
+from segrun.data.sets.raster import (
+    Window,
+    bands_of,
+    labels_in,
+    opened,
+    place_of,
+    placed,
+    refuse_misfit,
+    values_in,
+    whole,
+)
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID, Sample
 
@@ -99,6 +109,12 @@ class GeoTiff(Scaled):
     @classmethod
     def raw_reader(cls, options: Mapping[str, Any], channels: int) -> Callable[[Path], NDArray[np.float32]]:
         return partial(whole, bands=options["bands"], channels=channels)
+
+    @classmethod
+    def sidecars(cls, path: Path) -> Mapping[str, str]:
+        """Where it lies on the earth, as GDAL, QGIS and ArcGIS read it beside a PNG of its size."""
+        text = place_of(path)
+        return {} if text is None else {".aux.xml": text}
 
     def _pairs(self, there: Sequence[str]) -> dict[str, Pair]:
         pairs: dict[str, Pair] = {}

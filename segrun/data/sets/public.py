@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import Splits
-from segrun.data.reading import mask_values
+from segrun.data.reading import mask_values, read_image
 from segrun.data.sets.files import Pair, Pairs, existing
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID
@@ -89,6 +89,10 @@ class Public(Pairs):
             self.problems.append(f"{self.root}: {self.title} has no image for {split} there.")
         self.pairs.update(whole)
         self.splits = {**self.splits, split: tuple(whole)}
+
+    def image(self, name: str) -> Tensor:
+        """As stored: publishers drew their masks on that, whatever an EXIF orientation says."""
+        return read_image(self.pairs[name][0], self.channels, turn=False)
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]

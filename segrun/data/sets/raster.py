@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,20 @@ def bands_of(raster: Any) -> tuple[int, ...]:
 def placed(raster: Any) -> bool:
     """Whether its header says where it lies."""
     return not raster.transform.is_identity
+
+
+def place_of(path: Path) -> str | None:
+    """A raster's grid and reference system as GDAL's auxiliary metadata (PAM), for a picture of its size without a
+    header of its own; None where it has none."""
+    with opened(path) as raster:
+        if not placed(raster):
+            return None
+        pam = ElementTree.Element("PAMDataset")
+        if raster.crs:
+            ElementTree.SubElement(pam, "SRS").text = raster.crs.to_wkt()
+        grid = ", ".join(repr(float(value)) for value in raster.transform.to_gdal())
+        ElementTree.SubElement(pam, "GeoTransform").text = grid
+        return ElementTree.tostring(pam, encoding="unicode")
 
 
 def refuse_misfit(image: Any, mask: Any, classes: ClassMap) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segrun.data.intensity import Scaled
 from segrun.data.reading import decode_mask
+from segrun.data.sets.classes import distinct
 from segrun.errors import DataError, RequestError
 
 
@@ -46,9 +47,10 @@ class Volumes(Scaled):
         ("keep") or left out ("drop", for which all labels are read now).
 
         Raises:
-            RequestError: another word.
+            RequestError: another word; the value that means "no label" is a class, too.
             DataError: no slice is left.
         """
+        distinct(self.classes, self.ignore_index)
         if empty not in ("keep", "drop"):
             raise RequestError(f"dataset.empty={empty}: choose keep or drop.")
         every = tuple(f"{case}/{number:03}" for case, depth in depths.items() for number in range(depth))

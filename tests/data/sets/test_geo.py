@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from segrun.data.sets.geo import GeoTiff
@@ -139,6 +140,21 @@ def test_nodata_is_zero_in_the_image_and_void_in_the_mask(kind: str) -> None:
     assert sample.mask[0].tolist() == [VOID, 1, 1, 1] and (sample.mask[1:] == 1).all()
     assert torch.equal(data.mask("a/000000_000000"), sample.mask)
     assert torch.equal(data.image("a/000000_000000"), sample.image)
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", None])
+def test_a_picture_made_of_a_raster_lies_where_the_raster_does(crs: str | None) -> None:
+    source = put("a.tif", counting(1, 5, 7), crs=crs)
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save("a.png")
+    assert rasterio.open("a.png").transform.is_identity
+    for ending, text in GeoTiff.sidecars(source).items():
+        Path(f"a.png{ending}").write_text(text, encoding="utf-8")
+    with rasterio.open(source) as raster, rasterio.open("a.png") as picture:
+        assert (picture.transform, picture.crs) == (raster.transform, raster.crs)
+
+
+def test_what_lies_nowhere_has_nothing_beside_it() -> None:
+    assert GeoTiff.sidecars(put("a.tif", counting(1, 5, 7), crs=None, transform=None)) == {}
 
 
 def test_the_masks_nodata_and_its_ignore_index_are_void() -> None:

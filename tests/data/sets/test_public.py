@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision.datasets import voc
 
 from segrun import config
@@ -55,6 +56,18 @@ def test_its_config_composes_and_builds_and_every_image_reads(name: str) -> None
         assert sample.image.shape == (3, *sample.mask.shape)
         assert all(path.is_file() for path in data.files(each))
     assert pickle.loads(pickle.dumps(data)).names == data.names
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_published_image_is_read_as_stored_whatever_its_header_says_of_turning(name: str) -> None:
+    data = opened(name, LAYOUTS[name]())
+    first = data.names[0]
+    path = data.files(first)[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.open(path).copy().save(path, exif=exif)
+    assert Image.open(path).getexif()[0x0112] == 6
+    assert data.sample(first).image.shape[-2:] == layouts.SIZE
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
