@@ -58,12 +58,18 @@ def sbd(root: str = "sbd", train: Sequence[str] = ("a", "c", "d"), val: Sequence
     """MATLAB structs as in cls/: background, and a pixel of class 7."""
     base = Path(root)
     lists(base, train=train, val=val)
-    (base / "cls").mkdir()
     for name in (*train, *val):
         picture(base / "img" / f"{name}.jpg")
-        parts = {"Segmentation": filled(0, p11=7), "CategoriesPresent": np.array([[7]], np.uint8)}
-        savemat(base / "cls" / f"{name}.mat", {"GTcls": parts}, do_compression=True)
+        struct(base / "cls" / f"{name}.mat", filled(0, p11=7))
     return base
+
+
+def struct(path: Path, values: np.ndarray) -> None:
+    """A mask as a file of SBD's cls/."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    present = np.setdiff1d(values, 0)[:, None].astype(np.uint8)
+    parts = {"Segmentation": np.asarray(values, np.uint8), "CategoriesPresent": present}
+    savemat(path, {"GTcls": parts}, do_compression=True)
 
 
 def cityscapes(root: str = "cityscapes") -> Path:
@@ -83,9 +89,13 @@ def ade20k(root: str = "ade") -> Path:
     for folder, stem in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
         picture(base / "images" / folder / f"{stem}.jpg")
         put(base / "annotations" / folder / f"{stem}.png", filled(0, p00=1, p01=2, p34=150))
+    ade_table(base)
+    return Path(root)
+
+
+def ade_table(base: Path) -> None:
     rows = [f"{index}\t0.1\t11\t1\t0\t{name}" for index, name in enumerate(ADE_CLASSES, 1)]
     lists(base, objectInfo150=["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows])
-    return Path(root)
 
 
 def pet(root: str = "pet", train: Sequence[str] = ("Abyssinian_1", "american_bulldog_10")) -> Path:
