@@ -302,3 +302,15 @@ def test_the_config_survives_yaml() -> None:
     values = composed("train", "head=deeplabv3plus")
     Path("config.yaml").write_text(config.to_yaml(values), encoding="utf-8")
     assert config.plain(OmegaConf.load("config.yaml")) == values
+
+
+GROUPS = ("head", "strategy", "freeze", "term", "auxiliary", "balance", "dataset", "sizing", "augment", "loss",
+          "optimizer", "schedule", "tracker", "experiment")  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_readme_names_every_option(group: str) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split("## What is there")[1]
+    row = next(line for line in text.splitlines() if re.match(rf"\| ([\w, ]*, )?{group}(, [\w, ]*)? \|", line))
+    named = text if group == "strategy" else row
+    assert not [name for name in config.options(group) if not re.search(rf"(?<!\w){name}(?!\w)", named)]
