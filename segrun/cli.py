@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "eval": ("eval", "evaluate", "score a checkpoint on a data set"),
     "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
     "check": ("check", "check", "examine a data set: damage, copies, classes, splits"),
+    "compare": ("compare", "compare", "which runs are better, by how much, and whether that is real"),
     "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
     "models": ("models", "models", "list backbones and heads, their weights, and which fit each other"),
     "describe": ("describe", "describe", "count a model's parameters, operations and memory"),
@@ -91,38 +93,57 @@ def overview() -> str:
     return "\n".join([*lines, "", EXAMPLES.rstrip()])
 
 
+class Task:
+    """What Hydra calls for each job, perhaps in another process. results: of the jobs, an exit status or what went
+    wrong, which is told by us when the other jobs are through."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.results: list[int | Exception] = []
+
+    def __call__(self, cfg: Any) -> int | Exception:
+        from segrun import config
+
+        result: int | Exception
+        try:
+            module = importlib.import_module(f"segrun.commands.{COMMANDS[self.command][1]}")
+            result = getattr(module.run(config.named(cfg)), "status", 0)
+        except Exception as error:
+            result = error
+        if not config.in_multirun():  # there, the sweeper collects them
+            self.results.append(result)
+        return result
+
+
 def run_hydra(command: str, words: list[str]) -> int:
     """Compose the config and run the command; with -m, once for every combination."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us: their words are ours
-    import hydra
-
     from segrun import config
     from segrun.overrides import explained, quoted
 
-    primary, module, _ = COMMANDS[command]
-    status: list[int] = []
-    errors: list[Exception] = []
-
-    def task(cfg: Any) -> None:
-        try:
-            result = importlib.import_module(f"segrun.commands.{module}").run(config.named(cfg))
-            status.append(getattr(result, "status", 0))
-        except Exception as error:  # told by us, when the other jobs are through
-            errors.append(error)
-
+    primary, task = COMMANDS[command][0], Task(command)
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
-    try:
-        with explained(words, lambda: config.all_keys(primary), config.options):
-            hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(task)()
-    finally:
-        if multirun and command == "train":
-            from segrun.commands.sweep import summary
+    with explained(words, lambda: config.all_keys(primary), config.options):
+        hydra_main(primary, task)
+    for result in task.results:
+        if isinstance(result, Exception):
+            raise result
+    return max((result for result in task.results if isinstance(result, int)), default=0)
 
-            status.append(summary())
-    if errors:
-        raise errors[0]
-    return max(status, default=0)
+
+def hydra_main(primary: str, task: Callable[[Any], Any]) -> None:
+    """Hydra's own, with conf/ before what launchers register of themselves as they are found."""
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    from segrun.config import conf_dir
+
+    Plugins.instance()
+    for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
+        ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(path.name, None)
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary)(task)()
 
 
 def complete(words: list[str]) -> int:
@@ -136,10 +157,5 @@ def complete(words: list[str]) -> int:
         return 0
     os.environ["COMP_LINE"] = f"{Path(before).name} {rest}"
     sys.argv = [before, *words]
-    import hydra
-
-    from segrun import config
-
-    primary = COMMANDS.get(command, COMMANDS["train"])[0]
-    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name=primary)(print)()
+    hydra_main(COMMANDS.get(command, COMMANDS["train"])[0], print)
     return 0

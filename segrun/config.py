@@ -26,7 +26,7 @@ Config = DictConfig
 # what may differ between a run and its resumption, and between two runs that are the same run
 INCIDENTAL = (
     "trainer.device", "trainer.workers", "trainer.cache", "dataset.download", "rules", "tracker", "resume", "output",
-    "trust", "names", "asked",
+    "trust", "names", "asked", "test", "retry",
 )  # fmt: skip
 
 
@@ -47,6 +47,11 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     wrong = explained(overrides, partial(all_keys, name), options)
     with wrong, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
+    return unhooked(cfg)
+
+
+def unhooked(cfg: Config) -> Config:
+    """A config with Hydra's own part, as a command gets it."""
     return named(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), cfg.hydra)
 
 
@@ -174,6 +179,13 @@ def in_multirun() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def in_other_process() -> bool:
+    """Whether the launcher gives each job of a multirun a process of its own."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return not str(HydraConfig.get().launcher["_target_"]).startswith("hydra._internal.core_plugins.")
 
 
 def named(cfg: Config, hydra: Any = None) -> Config:

@@ -20,12 +20,16 @@ PATH_KEYS = {
     "auxiliary.segmentation.dataset.root", "auxiliary.image_labels.file",
 }  # fmt: skip
 MAPPINGS = ("dataset.annotations", "dataset.images")  # {train: path, val: path} as well
+LISTS = ("runs", "by", "choose")  # one or several, parted by commas: keys and paths
 
 
 def quoted(word: str, multirun: bool = False) -> str:
     """Quote the value of a path key, so that Hydra's grammar leaves `a b`, `x=1`, `(2)` and 写真/ alone.
     In a sweep, commas part values, unless the whole value is a path that exists."""
     key, equals, value = word.partition("=")
+    if key in LISTS and value not in ("", "null") and not value.startswith("["):
+        parts = [value] if Path(value).expanduser().exists() else value.split(",")
+        return f"{key}=[{','.join(map(quote, parts))}]"
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null"):
         return word
     if key in MAPPINGS and re.fullmatch(r"\{\w+:.*\}", value):

@@ -26,7 +26,7 @@ from segrun.data.survey import Survey, look_at_all
 from segrun.engine.device import keep_pages
 from segrun.engine.files import new_folder, write_json, write_text
 from segrun.errors import DataError, RequestError, listed
-from segrun.report.check_page import Bars, Note, Picture, Section, Table, overlay, page
+from segrun.report.page import Bars, Note, Picture, Section, Table, overlay, page
 from segrun.report.console import console, counting
 
 EXAMPLES = 3  # names in the terminal's table

@@ -134,7 +134,8 @@ class Run:
         self.device.wait_for_everyone()
         model = self.best()
         inference = dataclasses.replace(inference, model=model.to(memory_format=inference.layout))  # type: ignore[call-overload]
-        splits = {s: score(inference, names=self.data.splits[s]) for s in ("val", "test") if self.data.splits.get(s)}
+        wanted = ("val", "test") if self.values.get("test", True) else ("val",)  # runs of older versions have no key
+        splits = {s: score(inference, names=self.data.splits[s]) for s in wanted if self.data.splits.get(s)}
         summaries = {split: {**found.scores.summary(), "loss": found.loss} for split, found in splits.items()}
         if self.device.is_main_process:
             cost = self._cost(plan, progress)
@@ -153,6 +154,8 @@ class Run:
                     "epochs": progress.epoch, "cost": cost, **ledger, "candidates": tried,
                     "weights": self.model.report.source, "names": self.values["names"], "seed": self.values["seed"],
                     "labels": self.values["labels"], "config_hash": config.config_hash(self.values),
+                    "config": self.values,
+                    "images": {name: len(names) for name, names in self.data.splits.items()},
                 },
             )  # fmt: skip
             self.snapshots.remove()  # only a resume needs them

@@ -1,95 +1,150 @@
-"""Several jobs in one command: each in a folder of its own that its config decides, so that the same line
-again skips what is done and goes on with what is not."""
+"""Several jobs in one command: each in a folder of its own that its config decides, so that the same line again skips
+what is done and goes on with what is not. What came of a job is read from its folder, whoever ran it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
+import signal
+import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from segrun import config
+from segrun.engine.files import folder as make_folder
 from segrun.engine.files import write_text
-from segrun.errors import SegrunError
+from segrun.errors import Interrupted, SegrunError
 from segrun.report.console import console
 from segrun.report.tables import percent
 
-ERROR = "error.txt"
+ERROR, LOG = "error.txt", "log.txt"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One job: what was asked of it, its folder, and how it ended (done, skipped or failed)."""
+class Job:
+    """One job of a sweep: the words that ask for it, its folder, and its state there when the sweep began."""
 
-    asked: tuple[str, ...]
+    words: tuple[str, ...]
     folder: Path
-    ended: str
-    error: str = ""
+    before: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "before", self.state)
+
+    @property
+    def state(self) -> str:
+        files = {"result.json": "done", ERROR: "failed", "last.ckpt": "interrupted"}
+        return next((state for name, state in files.items() if (self.folder / name).is_file()), "not begun")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def wanted(self, retry: bool) -> bool:
+        """Whether it is to be run. retry: failed jobs as well."""
+        return self.before in ("interrupted", "not begun") or (retry and self.before == "failed")
 
 
-_outcomes: list[Outcome] = []
-
-
-def job(asked: list[str], folder: Path, run: Callable[[], Any]) -> Outcome:
-    """Run one job of a sweep. Only an interruption ends the sweep; a failure is kept for the end."""
-    words = tuple(asked)
-    console().rule(escape(" ".join(words)) or "defaults", style="dim")
-    if (folder / "result.json").is_file():
-        console().print(f"done before: {escape(str(folder))}")
-        return _kept(Outcome(words, folder, "skipped"))
-    try:
-        run()
-    except Exception as error:
-        if os.environ.get("SEGRUN_DEBUG") == "1":
-            traceback.print_exc()
-        text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
-        if folder.is_dir():
-            write_text(folder / ERROR, text + "\n")
-        console().print(f"failed: {text}", style="red", markup=False)
-        return _kept(Outcome(words, folder, "failed", text))
+def run(words: Sequence[str], folder: Path, values: dict[str, Any], train: Callable[[], Any]) -> None:
+    """Run one job. Only an interruption ends the sweep; a failure stays in the folder, with the config that failed."""
     (folder / ERROR).unlink(missing_ok=True)
-    return _kept(Outcome(words, folder, "done"))
+    with apart(words, folder) if config.in_other_process() else contextlib.nullcontext():
+        console().rule(escape(" ".join(words)) or "defaults", style="dim")
+        try:
+            train()
+        except Exception as error:
+            if os.environ.get("SEGRUN_DEBUG") == "1":
+                traceback.print_exc()
+            text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
+            make_folder(folder)
+            write_text(folder / "config.yaml", config.to_yaml(values))
+            write_text(folder / ERROR, text + "\n")
+            console().print(f"failed: {text}", style="red", markup=False)
 
 
-def _kept(outcome: Outcome) -> Outcome:
-    _outcomes.append(outcome)
-    return outcome
+@contextlib.contextmanager
+def apart(words: Sequence[str], folder: Path) -> Iterator[None]:
+    """In a process of its own a job writes to its log; the terminal hears that it begins and ends."""
+    _end_with_the_sweep()
+    multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]  # joblib's own starts no others
+    terminal, name = sys.stdout, " ".join(words) or "defaults"
+    make_folder(folder)
+    print(f"begun: {name}", file=terminal, flush=True)
+    with (
+        (folder / LOG).open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        try:
+            yield
+        except Interrupted:
+            if _ended.is_set():
+                os._exit(Interrupted.status)  # joblib's worker would wait for more to do, holding the device's memory
+            raise
+    print(f"{Job((), folder).state}: {name}", file=terminal, flush=True)
 
 
-def summary() -> int:
-    """Print one table over the jobs; returns the exit status."""
-    if not _outcomes:
-        return 0
-    table = Table(
-        "job", "val mIoU", "test mIoU", "trained", "seconds", "", title=f"{len(_outcomes)} jobs", title_justify="left"
-    )
-    failed = [outcome for outcome in _outcomes if outcome.ended == "failed"]
-    common = set.intersection(*(set(outcome.asked) for outcome in _outcomes)) if len(_outcomes) > 1 else set()
+_ended = threading.Event()
 
-    def name(outcome: Outcome) -> str:
+
+def _end_with_the_sweep() -> None:
+    """Save and end when the process that began this one is gone: nobody else would tell it."""
+    if any(thread.name == "sweep" for thread in threading.enumerate()):
+        return
+
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        _ended.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, args=(os.getppid(),), name="sweep", daemon=True).start()
+
+
+def summary(jobs: Sequence[Job], asked: int) -> int:
+    """Print one table over the jobs; returns the exit status. asked: how many were, some perhaps for the same run."""
+    columns = ("job", "val mIoU", "test mIoU", "trained", "seconds", "")
+    title = f"{len(jobs)} jobs" + (f", for {asked} of which some ask for the same run" if asked > len(jobs) else "")
+    table = Table(*columns, title=title, title_justify="left")
+    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+
+    def name(job: Job) -> str:
         """What sets a job apart from the others."""
-        return escape(" ".join(word for word in outcome.asked if word not in common)) or "defaults"
+        return escape(" ".join(word for word in job.words if word not in common)) or "defaults"
 
-    for outcome in _outcomes:
-        if outcome.ended == "failed":
-            table.add_row(name(outcome), "", "", "", "", "[red]failed[/]")
+    for job in jobs:
+        if job.state != "done":
+            table.add_row(name(job), "", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state)
             continue
-        result = json.loads((outcome.folder / "result.json").read_text(encoding="utf-8"))
+        result = job.result
         cost = result["cost"]
         scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
-        table.add_row(
-            name(outcome), *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", outcome.ended
-        )
+        ended = "done before" if job.before == "done" else "done"
+        table.add_row(name(job), *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", ended)
     console().print(table)
-    for outcome in failed:
-        console().print(f"failed: {name(outcome)}: {escape(outcome.error)}", style="red")
+    failed = [job for job in jobs if job.state == "failed"]
+    for job in failed:
+        text = (job.folder / ERROR).read_text(encoding="utf-8").strip()
+        console().print(f"failed: {name(job)}: {escape(text)}", style="red")
     if failed:
-        console().print(f"{len(failed)} of {len(_outcomes)} jobs failed; the same line again tries them anew.")
-    console().print(f"run folders: {escape(str(_outcomes[0].folder.parent))}")
-    _outcomes.clear()
+        console().print(f"{len(failed)} of {len(jobs)} jobs failed; the same line with retry=true tries them anew.")
+    console().print(f"run folders: {escape(str(jobs[0].folder.parent))}")
     return 1 if failed else 0
+
+
+def winner(job: Job, chosen: Mapping[str, Any], objective: str, score: float) -> None:
+    """Say what a search chose, and how it is scored on what no trial has seen."""
+    words = " ".join(word for word in job.words if word.partition("=")[0] in chosen)
+    console().print(f"best on val: {escape(words)}, {objective} {percent(score)}", highlight=False, soft_wrap=True)
+    said = f"its score on the test split: segrun eval checkpoint={job.folder / 'best.ckpt'}"
+    console().print(said, highlight=False, markup=False, soft_wrap=True)

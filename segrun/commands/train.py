@@ -31,9 +31,13 @@ class TrainResult:
         return self.folder / "best.ckpt"
 
 
-def run(cfg: config.Config) -> TrainResult | sweep.Outcome:
-    """Train, or go on with `resume`. In a multirun, one job of it."""
-    if cfg.resume is not None:
+def run(cfg: config.Config) -> TrainResult | None:
+    """Train, or go on with `resume`. In a multirun, one job of it: what came of it is read from its folder.
+
+    Raises:
+        RequestError: a key that is only for many runs, or for one.
+    """
+    if cfg.resume is not None and not config.in_multirun():
         return resumed(cfg)
     values = config.plain(cfg)
     if config.in_multirun():
@@ -43,7 +47,12 @@ def run(cfg: config.Config) -> TrainResult | sweep.Outcome:
             saved = folder / "last.ckpt"
             return train(values, folder, checkpoints.read(saved) if saved.is_file() else None)
 
-        return sweep.job(values["asked"], folder, job)
+        sweep.run(values["asked"], folder, values, job)
+        return None
+    if values["names"].get("search"):
+        raise RequestError(f"search={values['names']['search']}: many trainings, for the command line: segrun train -m")
+    if values["retry"]:
+        raise RequestError("retry=true: tries a sweep's failed jobs anew (-m); a single run is new each time.")
     return train(values, run_folder(values))
 
 
@@ -91,9 +100,11 @@ def run_folder(values: Mapping[str, Any]) -> Path:
 
 
 def job_folder(values: Mapping[str, Any]) -> Path:
-    """The folder of a sweep's job is a function of its config."""
+    """The folder of a sweep's job is a function of its config; what leaves the test split unread lies apart."""
+    if values["resume"] is not None:
+        raise RequestError(f"resume={values['resume']}: goes on with one run; with a sweep, the same line does.")
     name = f"{label(values)}_seed{values['seed']}_{config.config_hash(values)}"
-    return Path(values["output"]).expanduser() / "multirun" / name
+    return Path(values["output"]).expanduser() / ("multirun" if values["test"] else "search") / name
 
 
 def label(values: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,8 @@ from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted, RequestError, listed
 from segrun.report.console import TrainingReport, counting
 from segrun.report.metrics_file import MetricsFile
+from segrun.report.trackers import Observer, tracked
 from segrun.tasks.balance import Balance
-
-Observer = Callable[[Event], None]
 
 
 def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint | None, trust: assemble.Trust) -> Scored:
@@ -113,32 +112,37 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
         return score(dataclasses.replace(inference, model=kept), names=data.splits["val"])
 
     done = resume["progress"]["epoch"] if resume else 0
-    with telling(folder, done, trackers.values(), device.is_main_process) as tell:
-        try:
-            progress = fit(
-                model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
-                Data(feed, settings.steps_per_epoch(len(names)), look), run.store(), device,
-                tell, resume,
-            )  # fmt: skip
-        except Interrupted as stop:
-            raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
-    return run.end(plan, progress, inference, score, partial(feed.primary, 0), feed.several)
+    with tracked(trackers if device.is_main_process else {}, folder) as observers:
+        with telling(folder, done, observers, device.is_main_process) as tell:
+            try:
+                progress = fit(
+                    model, plan, tasks, Recipe(settings, optimizer, schedule, values["seed"], balance),
+                    Data(feed, settings.steps_per_epoch(len(names)), look), run.store(), device,
+                    tell, resume,
+                )  # fmt: skip
+            except Interrupted as stop:
+                raise Interrupted(f"{stop} Go on with: segrun train resume={folder}") from None
+        return run.end(plan, progress, inference, score, partial(feed.primary, 0), feed.several)
 
 
 def surveyed(data: Dataset, values: Mapping[str, Any], saved: Checkpoint | None) -> Survey:
-    """What a look at every image and mask saw. `data` is split then: as it was where a run goes on, anew otherwise,
-    and `data.notes` hold what is to be said of it."""
+    """What a look at every image and mask saw, but for a test split that is to stay unread. `data` is split then: as it
+    was where a run goes on, anew otherwise, and `data.notes` hold what is to be said of it."""
     if saved is None:  # first, since a look may take an hour
         splitting = config.typed(values["split"], SplitSettings, "split")
         rules = config.typed(values["rules"], Rules, "rules")
-    with counting("looking at every image and mask", len(data.names)) as tick:
-        found = survey(data, data.names, tick)
+    apart = not values.get("test", True) and (saved or values["split"]["file"] is None)  # a file may name any image
+    unread = frozenset((saved.splits if saved else data.splits).get("test", ()) if apart else ())
+    names = [name for name in data.names if name not in unread]
+    with counting("looking at every image and mask", len(names)) as tick:
+        found = survey(data, names, tick)
     if saved:
         data.use(saved.splits)
     else:
         splits, said = split(data, found.names, splitting, found.pixels > 0, found.digests)
-        data.use(splits)
+        data.use({key: names for key, names in splits.items() if not (unread and key == "test")})
         data.notes = [*data.notes, *found.notes, *said, *before_training(data, found, rules)]
+        data.use(splits)
     return found
 
 
@@ -151,13 +155,11 @@ def limit(data: Dataset, found: Survey, values: Mapping[str, Any], sizing: Sizin
 
 
 @contextlib.contextmanager
-def telling(folder: Path, done: int, trackers: Iterable[Callable[[Path], Observer]], main: bool) -> Iterator[Observer]:
+def telling(folder: Path, done: int, trackers: Iterable[Observer], main: bool) -> Iterator[Observer]:
     """What passes events on to the terminal, the run's file and the trackers, in the main process only. done: epochs of
     the run that are kept where it goes on."""
-    observers: list[Observer] = []
-    if main:
-        observers = [TrainingReport(), MetricsFile(folder / "metrics.jsonl", done)]
-        observers += [tracker(folder) for tracker in trackers]
+    report = TrainingReport() if main else None
+    observers: list[Observer] = [report, MetricsFile(folder / "metrics.jsonl", done), *trackers] if report else []
 
     def tell(event: Event) -> None:
         for observer in observers:
@@ -166,8 +168,8 @@ def telling(folder: Path, done: int, trackers: Iterable[Callable[[Path], Observe
     try:
         yield tell
     finally:
-        for observer in observers:
-            getattr(observer, "close", lambda: None)()
+        if report:
+            report.close()
 
 
 def prepare(settings: TrainerSettings) -> Accelerator:

@@ -31,7 +31,7 @@ def curves(metrics: Path, path: Path) -> None:
     weight; phases are parted by lines."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     several = [name for name in ("losses", "weights") if len(rows[-1].get(name, ())) > 1]
-    figure = _figure(4.5 * (2 + len(several)), 3.4)
+    figure = new_figure(4.5 * (2 + len(several)), 3.4)
     left, right, *more = figure.subplots(1, 2 + len(several))
     looked = [row for row in rows if "val" in row]
     left.plot([r["epoch"] for r in rows], [r["loss"] for r in rows], label="train")
@@ -59,7 +59,7 @@ def confusion(scores: Scores, path: Path, split: str) -> None:
     counts = scores.matrix.double()
     share = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     size = max(4.0, 0.5 * len(share) + 2)
-    figure = _figure(size, size)
+    figure = new_figure(size, size)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(share)), scores.classes, rotation=90)
@@ -82,7 +82,7 @@ def confusion(scores: Scores, path: Path, split: str) -> None:
 
 def class_bars(scores: Scores, path: Path, split: str) -> None:
     """IoU of each class."""
-    figure = _figure(7, 0.32 * len(scores.classes) + 1.4)
+    figure = new_figure(7, 0.32 * len(scores.classes) + 1.4)
     axes = figure.subplots()
     values = [100 * v if v == v else 0.0 for v in scores.iou.tolist()]
     axes.barh(range(len(values)), values, color="tab:blue")
@@ -114,7 +114,7 @@ def coloured(mask: Tensor, classes: ClassMap) -> NDArray[np.uint8]:
     return np.asarray(table[mask.numpy()])
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from segrun.engine.events import EpochDone, Event, StepDone
-from segrun.errors import RequestError
+from segrun.engine.events import Event
+from segrun.errors import needed
+from segrun.report.scalars import results, scalars, settings
+from segrun.report.trackers import Ended
 
 
 class TensorBoard:
     """Writes to <run folder>/tensorboard; made by the config, it waits for its folder.
 
     Raises:
-        RequestError: tensorboard is not installed.
+        Missing: tensorboard is not installed.
     """
 
     def __init__(self) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise RequestError("tracker=[tensorboard] needs: pip install 'segrun[tensorboard]'") from error
+        needed("tensorboard", "tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
         self._make = SummaryWriter
 
     def __call__(self, folder: Path) -> TensorBoardWriter:
-        return TensorBoardWriter(self._make(str(folder / "tensorboard")))
+        return TensorBoardWriter(self._make(str(folder / "tensorboard")), folder)
 
 
 class TensorBoardWriter:
-    """Names as in metrics.jsonl: loss, lr/<part>, val/<score>, val/iou/<class>."""
+    """Curves while the run goes on; config and result at its end, for the table of hyperparameters (HPARAMS)."""
 
-    def __init__(self, writer: object) -> None:
-        self.writer = writer
+    def __init__(self, writer: Any, folder: Path) -> None:
+        self.writer, self.folder = writer, folder
 
     def __call__(self, event: Event) -> None:
-        add = self.writer.add_scalar  # type: ignore[attr-defined]
-        if isinstance(event, StepDone):
-            add("step/loss", event.loss, event.step)
-        elif isinstance(event, EpochDone):
-            add("loss", event.loss, event.epoch)
-            for part, lr in event.lr.items():
-                add(f"lr/{part}", lr, event.epoch)
-            if event.val is not None:
-                for name in ("miou", "miou_present", "accuracy"):
-                    add(f"val/{name}", getattr(event.val, name), event.epoch)
-                for name, value in zip(event.val.classes, event.val.iou.tolist(), strict=True):
-                    add(f"val/iou/{name}", value, event.epoch)
+        place, values = scalars(event)
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, place)
 
-    def close(self) -> None:
-        self.writer.close()  # type: ignore[attr-defined]
+    def close(self, ended: Ended) -> None:
+        self.writer.add_text("ended", ended)
+        if ended == "finished":
+            config = {
+                key: value if isinstance(value, (bool, int, float, str)) else str(value)
+                for key, value in settings(self.folder).items()
+            }
+            found = results(self.folder)
+            self.writer.add_hparams(config, found, run_name=".", global_step=int(found["result/best_epoch"]))
+        self.writer.close()

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,13 +24,17 @@ def sweep(*words: str) -> int:
     return int(ended.value.code or 0)
 
 
+def jobs(output: str = "outputs") -> list[Path]:
+    return sorted(path for path in Path(output, "multirun").iterdir() if path.is_dir())
+
+
 def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("strategy=scratch", "seed=0,1") == 0
     told = capsys.readouterr().out
     assert "2 jobs" in told and told.count("done") >= 2
-    folders = sorted(path for path in (elsewhere / "outputs" / "multirun").iterdir() if path.is_dir())
+    folders = jobs()
     assert len(folders) == 2 and not any("=" in path.name or "," in path.name for path in folders)
     before = [(folder / "result.json").read_bytes() for folder in folders]
     assert sweep("strategy=scratch", "seed=0,1", "trainer.workers=1") == 0
@@ -33,22 +42,106 @@ def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     assert before == [(folder / "result.json").read_bytes() for folder in folders]
 
 
-def test_a_failed_job_is_named_and_the_rest_is_done(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
-    # finetune finds no weights here: there is neither cache nor network
-    assert sweep("strategy=finetune,scratch", "trainer.precision=fp32") == 1
+def test_a_failed_job_is_listed_until_it_is_tried_anew(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, pretrained: Path
+) -> None:
+    line = ("strategy=finetune", "backbone.weights=mine.pth,none")
+    assert sweep(*line) == 1
     told = " ".join(capsys.readouterr().out.split())
-    assert "failed: strategy=finetune: the pretrained weights" in told
     assert "1 of 2 jobs failed" in told
-    assert len(list((elsewhere / "outputs" / "multirun").glob("*/result.json"))) == 1
+    (folder,) = (path for path in jobs() if (path / "error.txt").is_file())
+    assert "mine.pth" in (folder / "error.txt").read_text() and (folder / "config.yaml").is_file()
+    pretrained.rename("mine.pth")
+    assert sweep(*line) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 jobs failed" in told and "mine.pth: there is no such file" in told and "done before" in told
+    assert sweep(*line, "retry=true") == 0
+    assert {path.name for path in folder.iterdir()} >= {"result.json"} and not (folder / "error.txt").exists()
 
 
-def test_an_interrupted_sweep_goes_on(elsewhere: Path) -> None:
+def test_an_interrupted_sweep_goes_on(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stopped_after(3) as done:
         assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
-        jobs = elsewhere / "outputs" / "multirun"
-        assert len(list(jobs.glob("*/result.json"))) == 0 and len(list(jobs.glob("*/last.ckpt"))) == 1
+        told = capsys.readouterr()
+        assert "the same line goes on" in told.err
+        assert "interrupted" in told.out and "not begun" in told.out
+        assert len([path for path in jobs() if (path / "last.ckpt").is_file()]) == 1
         assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 0
-    assert len(list(jobs.glob("*/result.json"))) == 2
-    assert sum(len((path / "metrics.jsonl").read_text().splitlines()) for path in jobs.iterdir() if path.is_dir()) == 4
-    assert json.loads(next(jobs.glob("*seed0*/result.json")).read_text())["cost"]["steps"] == 4
+    assert all((path / "result.json").is_file() for path in jobs())
+    assert [len((path / "metrics.jsonl").read_text().splitlines()) for path in jobs()] == [2, 2]
+    assert json.loads((jobs()[0] / "result.json").read_text())["cost"]["steps"] == 4
     assert len(done) == 8
+
+
+def test_with_trainer_steps_every_label_count_has_the_same_budget(elsewhere: Path) -> None:
+    assert sweep("strategy=scratch", "labels=4,8", "trainer.epochs=2", "trainer.steps=4") == 0
+    results = [json.loads((path / "result.json").read_text()) for path in jobs()]
+    assert sorted(result["labels"] for result in results) == [4, 8]
+    assert [result["cost"]["steps"] for result in results] == [4, 4]
+
+
+def test_combinations_that_ask_for_the_same_run_are_one_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("strategy=scratch", "trainer.cache=0,1") == 0
+    assert "1 jobs, for 2 of which some ask for the same run" in capsys.readouterr().out
+
+
+def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path) -> None:
+    assert sweep("strategy=scratch", "test=false") == 0
+    (folder,) = (elsewhere / "outputs" / "search").iterdir()
+    assert json.loads((folder / "result.json").read_text())["test"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "retry=true"), "a single run is new each time"),
+        (("train", "-m", "resume=a,b"), "goes on with one run"),
+        (("train", "-m", "optimizer.lr=interval(0,1)"), "only a search draws from an interval"),
+        (("train", "-m", "dataset=shapes,folder"), "dataset.root has no value"),
+    ],
+)
+def test_what_a_sweep_cannot_do_is_refused_before_anything_is_run(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(words))
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not (elsewhere / "outputs").exists()
+
+
+def test_other_commands_run_every_combination_and_tell_what_failed_at_the_end(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", "-m", "strategy=scratch", "freeze=stages,none"])
+    told = capsys.readouterr()
+    assert ended.value.code == 2 and "segrun: " in told.err
+    assert "head.mask" in told.out
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(elsewhere: Path) -> None:
+    line = [sys.executable, "-m", "segrun", *WORDS, "strategy=scratch", "trainer.epochs=3"]
+    line += ["seed=0,1,2", "labels=4,8", "optimizer.lr=1e-3,1e-2"]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    multirun = elsewhere / "outputs" / "multirun"
+    deadline = time.monotonic() + 600
+    while len(list(multirun.glob("*/result.json"))) < 5 or all(
+        (path.parent / "result.json").exists() for path in multirun.glob("*/last.ckpt")
+    ):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(list(multirun.glob("*/result.json"))) < 12
+
+    def table(*more: str) -> list[list[str]]:
+        """What was asked, the scores and the trained parameters; not how long it took."""
+        told = subprocess.run([*line, *more], capture_output=True, text=True, check=True).stdout
+        rows = [row.split("│") for row in told[told.rindex("12 jobs") :].splitlines() if row.startswith("│")]
+        return [[cell.strip() for cell in row[1:5]] for row in rows]
+
+    again, never_killed = table(), table("output=other")
+    assert again == never_killed and len(again) == 12
+    assert len({tuple(row[1:3]) for row in again}) > 6

@@ -18,6 +18,10 @@ from rich.text import Text
 from segrun.report.plots import coloured
 from segrun.types import VOID, ClassMap, Sample, for_the_eye
 
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"±": "$\\pm$", "–": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+     "^": r"\textasciicircum{}", "−": "$-$", "×": r"$\times$", "Δ": r"$\Delta$", "<": "$<$", ">": "$>$"}
+)  # fmt: skip
 WIDTH = 260  # pixels of a picture on the page
 GAP = 6
 STYLE = """
@@ -48,6 +52,23 @@ class Table:
 
         lines = [row(self.head, "th"), *(row(cells, "td") for cells in self.rows)]
         return f"<h3>{escape(self.title)}</h3><table>{''.join(lines)}</table>"
+
+    def markdown(self) -> str:
+        def row(cells: Sequence[str]) -> str:
+            return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+        ruler = "|---" + "|---:" * (len(self.head) - 1) + "|"
+        return "\n".join([row(self.head), ruler, *map(row, self.rows)]) + "\n"
+
+    def latex(self) -> str:
+        """A tabular of the package booktabs."""
+
+        def row(cells: Sequence[str]) -> str:
+            return f"{' & '.join(cell.translate(LATEX) for cell in cells)} " + r"\\"
+
+        lines = [row(self.head), r"\midrule", *map(row, self.rows)]
+        begin = r"\begin{tabular}{l" + "r" * (len(self.head) - 1) + "}"
+        return "\n".join([begin, r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def shown(self) -> Shown:
         """For the terminal."""

@@ -1,0 +1,1 @@
+"""segrun's sweepers: Hydra takes plugins from this namespace only."""

@@ -1,0 +1,138 @@
+"""A search by Optuna. It chooses on val alone: its trials leave the test split unread."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from hydra_plugins.segrun.sweepers import Jobs
+from segrun import config
+from segrun.errors import RequestError, listed, needed
+
+OBJECTIVES = ("miou_present", "miou", "mdice", "accuracy")
+# what a score on val cannot choose between: other images, or chance
+FIXED = ("seed", "labels", "dataset", "splits", "split", "test")
+
+
+class Optuna(Jobs):
+    """n_trials: in all; n_jobs: at a time; objective: the score on val that is to be high; params: the space.
+
+    A trial is a function of `seed`, its number and the trials before, and those that were under way are gone on with:
+    a search that was killed ends as one that was not. Trials are kept in a database beside their folders.
+    """
+
+    def __init__(self, n_trials: int, n_jobs: int, objective: str, seed: int, params: Mapping[str, str]) -> None:
+        self.n_trials, self.n_jobs, self.objective, self.seed = n_trials, n_jobs, objective, seed
+        self.params = dict(params)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Raises segrun.errors.RequestError for what cannot be searched, before anything is run."""
+        self.optuna = needed("optuna", "sweep")
+        self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
+        overrides = self.parsed([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        self.check(overrides)
+        self.space = {one.get_key_element(): self.values_of(one) for one in overrides if one.is_sweep_override()}
+        self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()] + ["test=false"]
+        self.jobs: dict[Path, Any] = {}  # by folder, as they stood when first seen
+        self.study = self.opened()
+        states = self.optuna.trial.TrialState
+        waiting = self.study.get_trials(states=[states.RUNNING])  # of a search that was interrupted
+        failed = self.study.get_trials(states=[states.FAIL])
+        for trial in self.study.get_trials(deepcopy=False):
+            self.job(trial)
+        if self.config.retry:
+            for trial in {str(trial.params): trial for trial in failed if self.job(trial).state == "failed"}.values():
+                self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+                waiting.append(self.study.ask(self.space))
+        try:
+            while batch := waiting[: self.n_jobs] or self.asked():
+                del waiting[: len(batch)]
+                self.run(batch)
+        finally:
+            self.report()
+
+    def check(self, overrides: Sequence[Override]) -> None:
+        swept = [one.get_key_element() for one in overrides if one.is_sweep_override()]
+        if self.task.command != "train":
+            raise RequestError(f"a search is for segrun train, not for segrun {self.task.command}.")
+        if self.objective not in OBJECTIVES:
+            raise RequestError(f"hydra.sweeper.objective={self.objective}: choose one of {listed(OBJECTIVES)}.")
+        if not swept:
+            raise RequestError("nothing to search: give search=rates, or values: optimizer.lr=interval(1e-4,1e-2).")
+        if wrong := [key for key in swept if key.partition(".")[0] in FIXED]:
+            raise RequestError(f"{listed(wrong)}: scores on val do not choose among these; give one value.")
+        if any(one.key_or_group == "test" and one.value() is not False for one in overrides):
+            raise RequestError("test=true: a search does not see the test split; score its winner: segrun eval.")
+
+    def values_of(self, override: Override) -> Any:
+        """Optuna's distribution for a key's values."""
+        kinds, sweep = self.optuna.distributions, override.value()
+        log = "log" in getattr(sweep, "tags", ())
+        if isinstance(sweep, IntervalSweep):
+            whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+            return (kinds.IntDistribution if whole else kinds.FloatDistribution)(sweep.start, sweep.end, log=log)
+        if isinstance(sweep, RangeSweep) and all(isinstance(value, int) for value in sweep.range()):
+            values = sorted(sweep.range())
+            return kinds.IntDistribution(values[0], values[-1], step=abs(int(sweep.step)))
+        return kinds.CategoricalDistribution(list(override.sweep_string_iterator()))
+
+    def opened(self) -> Any:
+        """The study of this line: what is fixed, and the space."""
+        from segrun.commands.train import job_folder, label
+
+        values = self.values(self.fixed)
+        folder = job_folder(values).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = [config.identity(values), {key: str(one) for key, one in self.space.items()}, self.objective, self.seed]
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:10]
+        self.path = folder / f"{label(values)}_{digest}.db"
+        storage = f"sqlite:///{self.path.absolute()}"
+        return self.optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
+
+    def asked(self) -> list[Any]:
+        """The next trials; none where all have ended."""
+        trials = []
+        while len(trials) < self.n_jobs:
+            before = self.study.get_trials(deepcopy=False)
+            if sum("again" not in trial.user_attrs for trial in before) >= self.n_trials:
+                break
+            self.study.sampler = self.optuna.samplers.TPESampler(seed=self.seed + len(before))
+            trials.append(self.study.ask(self.space))
+        return trials
+
+    def words(self, trial: Any) -> list[str]:
+        shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in trial.params.items()}
+        return [*self.fixed, *(f"{key}={value}" for key, value in shown.items())]
+
+    def job(self, trial: Any) -> Any:
+        from segrun.commands import sweep, train
+
+        values = self.values(self.words(trial))
+        job = sweep.Job(tuple(values["asked"]), train.job_folder(values))
+        self.jobs.setdefault(job.folder, job)
+        return job
+
+    def run(self, trials: Sequence[Any]) -> None:
+        """Run the trials' jobs and tell the study what came of them."""
+        jobs = [self.job(trial) for trial in trials]
+        todo = {job.folder: self.words(t) for job, t in zip(jobs, trials, strict=True) if job.wanted(self.config.retry)}
+        if todo:
+            self.launch(list(todo.values()))
+        for job, trial in zip(jobs, trials, strict=True):
+            score = job.result["val"][self.objective] if job.state == "done" else None
+            failed = self.optuna.trial.TrialState.FAIL if score is None else None
+            self.study.tell(trial.number, score, state=failed)
+
+    def report(self) -> None:
+        from segrun.commands import sweep
+
+        self.task.results.append(sweep.summary(list(self.jobs.values()), len(self.study.get_trials(deepcopy=False))))
+        complete = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])
+        if complete:
+            best = max(complete, key=lambda trial: (trial.value, -trial.number))
+            sweep.winner(self.job(best), best.params, self.objective, best.value)

@@ -1,0 +1,86 @@
+"""A sweep over every combination. What is done is not launched again, whichever launcher runs the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from segrun import config
+from segrun.errors import Interrupted, RequestError, needed
+
+EXTRAS = {"joblib": "sweep", "submitit": "slurm", "ray": "ray"}  # launcher -> the extra that brings it
+
+
+class Jobs(Sweeper):
+    """What sweepers share: the jobs' configs, and a launcher that runs them."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises segrun.errors.Missing where the launcher is one of an extra that is not installed."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+        module = config.hydra.launcher["_target_"].rpartition(".")[0]
+        for word, extra in EXTRAS.items():
+            if module.startswith(f"hydra_plugins.hydra_{word}_launcher."):
+                needed(module, extra)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.launched = 0
+
+    def parsed(self, words: Sequence[str]) -> list[Override]:
+        parsed = OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(list(words))
+        return list({override.get_key_element(): override for override in parsed}.values())
+
+    def values(self, words: Sequence[str]) -> dict[str, Any]:
+        """The config of one job, as its command will get it."""
+        return config.plain(config.unhooked(self.context.config_loader.load_sweep_config(self.config, list(words))))  # type: ignore[no-any-return]
+
+    def launch(self, batch: Sequence[Sequence[str]]) -> None:
+        """Run one job for each list of words.
+
+        Raises:
+            Interrupted: by Ctrl-C, of this process or of a job's.
+        """
+        try:
+            returns = self.launcher.launch(batch, initial_job_idx=self.launched)
+        except (KeyboardInterrupt, Interrupted):
+            raise Interrupted("Interrupted; what is saved is kept, and the same line goes on.") from None
+        self.launched += len(batch)
+        self.task.results += [job.return_value for job in returns]
+
+
+class Grid(Jobs):
+    """Every combination of the values asked for."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        overrides = self.parsed(arguments)
+        for one in overrides:
+            if one.is_sweep_override() and not one.is_discrete_sweep():
+                raise RequestError(f"{one.input_line}: only a search draws from an interval: hydra/sweeper=optuna.")
+        (combinations,) = BasicSweeper.split_arguments(overrides, None)
+        if self.task.command != "train":
+            self.launch(combinations)
+            return
+        from segrun.commands import sweep, train
+
+        jobs: dict[Path, sweep.Job] = {}
+        todo: dict[Path, list[str]] = {}
+        for words in combinations:  # some may ask for the same run: workers=0,1
+            values = self.values(words)
+            job = sweep.Job(tuple(values["asked"]), train.job_folder(values))
+            jobs.setdefault(job.folder, job)
+            if job.wanted(self.config.retry):
+                todo.setdefault(job.folder, words)
+        try:
+            if todo:
+                self.launch(list(todo.values()))
+        finally:
+            self.task.results.append(sweep.summary(list(jobs.values()), len(combinations)))

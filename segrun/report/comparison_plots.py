@@ -1,0 +1,139 @@
+"""A comparison drawn: scores, labels, costs, curves, confusion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrun.comparison.bootstrap import Floats
+from segrun.comparison.efficiency import Curve
+from segrun.comparison.runs import Run
+from segrun.comparison.scoring import Row
+from segrun.errors import DataError
+from segrun.report.comparison import SIGNIFICANT
+from segrun.report.plots import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUMBERED = 12  # classes up to which a confusion matrix shows its numbers
+
+
+def differences(rows: Sequence[Row]) -> Figure:
+    """Each cell's score, its interval and its seeds; in colour where it differs from the baseline."""
+    figure = new_figure(8, 0.3 * len(rows) + 1.2)
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        assert row.score and row.point
+        colour = "black" if row.difference is None else "grey"
+        if row.difference is not None and row.corrected < SIGNIFICANT:
+            colour = "tab:blue" if row.difference.mean > 0 else "tab:red"
+        reach = 0 if np.isnan(row.score.low) else 100 * (row.score.high - row.score.mean)
+        axes.errorbar(100 * row.score.mean, place, xerr=reach, fmt="o", color=colour, capsize=3)
+        axes.plot(100 * row.point.scores, [place] * len(row.point.scores), "|", color=colour, alpha=0.6)
+    axes.set_yticks(range(len(rows)), [str(row.cell) for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel="mIoU in %")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def labels(curves: Mapping[str, Curve]) -> Figure:
+    """Score over labelled images, on a logarithmic scale; bars are the seeds' standard deviation."""
+    figure = new_figure(8, 4.5)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        counts = sorted(curve)
+        scores = [100 * curve[count].scores for count in counts]
+        spread = [s.std(ddof=1) if len(s) > 1 else 0.0 for s in scores]
+        axes.errorbar(counts, [s.mean() for s in scores], spread, marker="o", capsize=3, label=name)
+    ticks = sorted({count for curve in curves.values() for count in curve})
+    axes.set(xscale="log", xlabel="labelled training images", ylabel="mIoU in %")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(fontsize=7)
+    return figure
+
+
+def pareto(rows: Sequence[Row], named: Sequence[Row]) -> Figure:
+    """Score against what it costs; a line through those that nothing beats in both. named: those with their names."""
+    figure = new_figure(11, 4.5)
+    costs = {"seconds": "seconds of training", "parameters_trained": "parameters trained"}
+    for axes, (key, what) in zip(figure.subplots(1, 2), costs.items(), strict=True):
+        points = [(row.cost[key], 100 * row.score.mean) for row in rows if row.score and key in row.cost]
+        axes.plot(*zip(*points, strict=True), "o", color="tab:blue")
+        for row in named:
+            if row.score and key in row.cost:
+                at = (row.cost[key], 100 * row.score.mean)
+                axes.annotate(str(row.cell), at, textcoords="offset points", xytext=(4, 3), fontsize=7)
+        axes.plot(*zip(*front(points), strict=True), color="tab:orange", drawstyle="steps-post", zorder=0)
+        axes.set(xlabel=what, ylabel="mIoU in %")
+    return figure
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (cost, score), those than which none is both cheaper and better, by their cost."""
+    best: list[tuple[float, float]] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or score > best[-1][1]:
+            best.append((cost, score))
+    return best
+
+
+def training(rows: Sequence[Row]) -> Figure:
+    """Val mIoU over the steps, means over the seeds."""
+    figure = new_figure(8, 4.5)
+    axes = figure.subplots()
+    for row in rows:
+        steps: dict[int, list[float]] = {}
+        for run in row.cell.runs.values():
+            for line in looks(run):
+                if line["val"]["miou"] is not None:
+                    steps.setdefault(line["step"], []).append(100 * line["val"]["miou"])
+        axes.plot(sorted(steps), [np.mean(steps[step]) for step in sorted(steps)], marker=".", label=str(row.cell))
+    axes.set(xlabel="step", ylabel="val mIoU in %")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def looks(run: Run) -> Iterator[dict[str, Any]]:
+    """The epochs of metrics.jsonl that looked at val.
+
+    Raises:
+        DataError: a line of it is not whole.
+    """
+    path = run.folder / "metrics.jsonl"
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: is not whole ({error}). Train the run anew, or leave it out.") from error
+        if "val" in row:
+            yield row
+
+
+def confusion(row: Row) -> Floats | None:
+    """Summed over a cell's seeds, in % of each true class; None where a run tells none."""
+    found = [run.result[run.split].get("confusion") for run in row.cell.runs.values()]
+    if None in found:
+        return None
+    counts = np.sum(found, axis=0)
+    return np.asarray(100 * counts / np.maximum(1, counts.sum(1, keepdims=True)))
+
+
+def matrix(share: Floats | NDArray[np.float64], classes: Sequence[str]) -> Figure:
+    """Truth by row, prediction by column."""
+    figure = new_figure(*([1.6 + 0.3 * len(classes)] * 2))
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for i, j in np.ndindex(share.shape) if len(share) <= NUMBERED else ():
+        if share[i, j] >= 0.5:
+            colour = "white" if share[i, j] > 60 else "black"
+            axes.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=6, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=6)
+    axes.set_yticks(range(len(classes)), classes, fontsize=6)
+    return figure

@@ -1,0 +1,117 @@
+"""A search: it chooses on val, reads no test image, and the same line goes on with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segrun import cli
+from segrun.config import options
+from segrun.data.sets.shapes import Shapes
+from tests.commands.test_sweep import sweep
+from tests.conftest import QUICK, stopped_after
+
+optuna = pytest.importorskip("optuna")
+
+SEARCH = ("strategy=scratch", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3")
+RATE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
+
+
+def trials(output: str = "outputs") -> list[Any]:
+    (path,) = Path(output, "search").glob("*.db")
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{path.absolute()}").trials  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The splits whose images or masks were read."""
+    seen: set[str] = set()
+
+    def watched(plain: Any) -> Any:
+        def reading(self: Shapes, name: str) -> Any:
+            seen.add(name.partition("-")[0])
+            return plain(self, name)
+
+        return reading
+
+    monkeypatch.setattr(Shapes, "image", watched(Shapes.image))
+    monkeypatch.setattr(Shapes, "mask", watched(Shapes.mask))
+    return seen
+
+
+def test_a_search_reads_nothing_of_the_test_split_and_names_its_best(
+    read: set[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(*SEARCH, RATE, "trainer.epochs=3") == 0
+    assert read == {"train", "val"}
+    told = capsys.readouterr().out
+    scores = {}
+    for path in elsewhere.glob("outputs/search/*/result.json"):
+        result = json.loads(path.read_text())
+        assert result["test"] is None
+        scores[path.parent.name] = result["val"]["miou_present"]
+    (best,) = re.findall(r"segrun eval checkpoint=outputs/search/(.+)/best\.ckpt", told)
+    assert len(scores) == 3 and scores[best] == max(scores.values())
+    assert sorted(trial.value for trial in trials()) == sorted(scores.values())
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["eval", f"checkpoint=outputs/search/{best}/best.ckpt"])
+    assert not ended.value.code and "test" in read
+
+
+def test_a_search_that_was_interrupted_ends_as_one_that_was_not(elsewhere: Path) -> None:
+    with stopped_after(3) as done:
+        assert sweep(*SEARCH, RATE) == 130
+        assert sweep(*SEARCH, RATE) == 0
+        assert len(done) == 6
+        assert sweep(*SEARCH, RATE) == 0
+        assert len(done) == 6  # nothing is run again
+    assert sweep(*SEARCH, RATE, "output=other") == 0
+    assert [(t.params, t.value) for t in trials()] == [(t.params, t.value) for t in trials("other")]
+
+
+def test_a_failed_trial_counts_and_is_listed_and_tried_anew_when_asked(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (*SEARCH, "schedule._target_=segrun.engine.schedules.Poly,nowhere.Poly")
+    assert sweep(*line) == 1
+    states = [trial.state.name for trial in trials()]
+    assert len(states) == 3 and set(states) == {"COMPLETE", "FAIL"}
+    assert sweep(*line) == 1 and len(trials()) == 3
+    assert "failed: schedule._target_=nowhere.Poly: " in " ".join(capsys.readouterr().out.split())
+    (elsewhere / "nowhere.py").write_text("from segrun.engine.schedules import Poly as Base\nclass Poly(Base): pass\n")
+    assert sweep(*line, "retry=true") == 0
+    assert len(trials()) == 4 and trials()[-1].state.name == "COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("seed=0,1", RATE), "scores on val do not choose among these"),
+        (("labels=5,10",), "scores on val do not choose among these"),
+        (("test=true", RATE), "a search does not see the test split"),
+        (("seed=3",), "nothing to search"),
+        (("hydra.sweeper.objective=test", RATE), "choose one of miou_present"),
+    ],
+)
+def test_what_a_search_cannot_choose_is_refused_before_anything_is_run(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    assert sweep(*SEARCH, *words) == 2
+    assert told in capsys.readouterr().err
+    assert not (elsewhere / "outputs").exists()
+
+
+@pytest.mark.parametrize("space", options("search"))
+def test_every_space_is_searched(
+    space: str, elsewhere: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*QUICK, "trainer.epochs=1", f"backbone.weights={pretrained}", f"search={space}"]
+    with pytest.raises(SystemExit) as ended:  # without -m: the space asks for it
+        cli.main(["train", *words, "hydra.sweeper.n_trials=2"])
+    assert not ended.value.code, capsys.readouterr()
+    assert [trial.state.name for trial in trials()] == ["COMPLETE"] * 2
+    assert "best on val: " in capsys.readouterr().out

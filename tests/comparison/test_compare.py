@@ -1,0 +1,214 @@
+"""Comparisons of whole folders: what is found, what is said to be absent, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segrun.comparison.bootstrap import difference, holm, resampled
+from segrun.comparison.compare import Comparison, compare
+from segrun.comparison.runs import found
+from segrun.errors import RequestError
+from segrun.report.comparison import gone, sentences
+from tests.comparison.synthetic import CLASSES, Study, config, study, write
+
+
+def compared(*patterns: str, draws: int = 200, **asked: Any) -> Comparison:
+    return compare(found(patterns or ["."]), draws=draws, **asked)
+
+
+def test_a_strategy_that_is_better_is_found(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.5, "scratch": -0.5, "lora": 0.0})
+    c = compared()
+    assert (c.by, c.compared, c.baseline, c.split) == (("strategy",), "strategy", "finetune", "test")
+    rows = {row.key[0]: row for row in c.rows}
+    assert {name: row.rank for name, row in rows.items()} | {"finetune": 0, "lora": 0} == {
+        "l2sp": 1, "scratch": 4, "finetune": 0, "lora": 0,
+    }  # fmt: skip
+    assert (rows["l2sp"].wins, rows["finetune"].difference) == (3, None)
+    assert rows["l2sp"].corrected < 0.05 > rows["scratch"].corrected and rows["lora"].corrected > 0.05
+    told = sentences(c)
+    assert told[0].startswith("l2sp: the highest mean of 4, ")
+    assert [line.split(" by ")[0] for line in told[1:3]] == [
+        "l2sp is better than finetune",
+        "scratch is worse than finetune",
+    ]
+    assert told[3].startswith("In 1 of 3 comparisons no difference from finetune is shown")
+
+
+def test_all_numbers_are_those_of_the_parts(elsewhere: Path) -> None:
+    made = Study(8)
+    cells = {name: made.runs(3, effect) for name, effect in (("finetune", 0.0), ("l2sp", 0.1), ("scratch", -0.3))}
+    for name, runs in cells.items():
+        for seed, counts in runs.items():
+            write(elsewhere / f"{name}{seed}", counts, config(name, int(seed)), seconds=10.0 * (1 + int(seed)))
+    c = compared()
+    samples = {name: resampled(runs, 200) for name, runs in cells.items()}
+    gaps = [difference(samples[name], samples["finetune"]) for name in ("l2sp", "scratch")]
+    assert [row.difference for row in c.rows] == [None, *gaps]
+    assert [row.corrected for row in c.rows][1:] == holm([gap.p for gap in gaps])
+    row = next(row for row in c.rows if row.key == ("scratch",))
+    hit, false, missed = np.moveaxis(np.stack([*cells["scratch"].values()]).sum(1), -1, 0)
+    np.testing.assert_allclose(row.classes, (hit / (hit + false + missed)).mean(0))
+    assert row.cost["seconds"] == 20 and row.cost["parameters_trained"] == 1000
+
+
+def test_labels_make_blocks_curves_and_sentences(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.2}, labels=(5, 10, 20, 40))
+    c = compared()
+    assert c.by == ("strategy", "labels") and list(c.blocks) == [("5",), ("10",), ("20",), ("40",)]
+    assert {key: sorted(curve) for key, curve in c.curves.items()} == {
+        ("finetune",): [5, 10, 20, 40], ("l2sp",): [5, 10, 20, 40],
+    }  # fmt: skip
+    same = {each.labels: each.same for each in c.worths}
+    assert same[5] == pytest.approx(10, rel=0.15) and same[10] == pytest.approx(20, rel=0.15) and same[40] == np.inf
+    assert sentences(c)[-1] == "l2sp with 40 labels: not reached by finetune with 40, the most measured"
+    assert compared(by=["labels", "strategy"]).compared == "strategy"
+    other = compared(baseline="40")
+    assert (other.compared, other.worths) == ("labels", []) and list(other.blocks) == [("finetune",), ("l2sp",)]
+
+
+def test_without_finetune_the_first_is_the_baseline(elsewhere: Path) -> None:
+    study(elsewhere, {"scratch": 0.0, "l2sp": 0.1}, seeds=2)
+    assert compared().baseline == "l2sp" and compared(baseline="scratch").baseline == "scratch"
+
+
+def test_val_chooses_and_the_rest_is_not_compared(elsewhere: Path) -> None:
+    made = Study(6)
+    for strategy in ("finetune", "l2sp"):
+        for lr, val in ((0.1, 0.9), (0.2, 0.3)):
+            for seed, counts in made.runs(2).items():
+                write(
+                    elsewhere / f"{strategy}{lr}{seed}", counts, config(strategy, int(seed), optimizer__lr=lr), val=val
+                )
+    c = compared(choose=["optimizer.lr"])
+    assert c.by == ("strategy",) and {run.settings["optimizer.lr"] for r in c.rows for run in r.cell.runs.values()} == {
+        "0.1"
+    }
+    assert [note.split(",")[0] for note in c.notes] == ["finetune: optimizer.lr=0.1", "l2sp: optimizer.lr=0.1"]
+    assert compared().by == ("strategy", "optimizer.lr")
+
+
+def test_failed_broken_and_missing_runs_are_told(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.1}, labels=(5, 20))
+    (elsewhere / "folder_l2sp_5_seed0" / "scores.csv").write_text("image,class,tp,fp,fn\np0,ground,1")
+    (elsewhere / "folder_l2sp_5_seed1" / "result.json").write_text('{"val"')
+    (elsewhere / "folder_l2sp_5_seed2" / "result.json").unlink()
+    (elsewhere / "folder_l2sp_5_seed2" / "error.txt").write_text("RuntimeError: out of memory")
+    (elsewhere / "folder_finetune_20_seed1").rename(elsewhere.parent / f"{elsewhere.name}_gone")
+    lost = elsewhere / "nameless"
+    lost.mkdir()
+    (lost / "error.txt").write_text("no config")
+    c = compared()
+    rows = {row.key: row for row in c.rows}
+    broken = rows["l2sp", "5"]
+    assert broken.score is None and broken.difference is None and len(broken.cell.failed) == 3
+    told = gone(c)
+    assert [line.rpartition(" (")[0] for line in told[:3]] != [] and len(told) == 4
+    assert any("out of memory" in line for line in told) and any("result.json is not whole" in line for line in told)
+    assert any("scores.csv: is not whole" in line for line in told)
+    assert told[-1] == "missing: finetune 20, seed 1"
+    assert c.notes == ("left out, since no config tells what it is: nameless (no config)",)
+
+
+def test_a_cell_that_was_never_begun_is_missing(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.1}, labels=(5, 20), seeds=2)
+    for seed in (0, 1):
+        (elsewhere / f"folder_finetune_20_seed{seed}" / "result.json").unlink()
+        (elsewhere / f"folder_finetune_20_seed{seed}" / "config.yaml").unlink()
+    c = compared()
+    assert gone(c) == ["missing: finetune 20, seed 0", "missing: finetune 20, seed 1"]
+    assert next(row for row in c.rows if row.key == ("l2sp", "20")).difference is None
+
+
+def test_one_seed_is_said_to_be_one(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.5}, seeds=1)
+    assert sentences(compared())[1:] == ["One seed only, so no interval and no test: finetune, l2sp."]
+
+
+def test_runs_of_an_older_version_are_compared_with_newer_ones(elsewhere: Path) -> None:
+    made = Study(6)
+    for strategy, old in (("finetune", True), ("l2sp", False)):
+        for seed, counts in made.runs(2).items():
+            write(elsewhere / f"{strategy}{seed}", counts, config(strategy, int(seed)), old=old)
+    assert [len(row.cell.runs) for row in compared().rows] == [2, 2]
+
+
+def test_a_run_without_scores_on_val_is_compared(elsewhere: Path) -> None:
+    counts = Study(6).counts()
+    write(elsewhere / "one", counts, config(), val=None)
+    write(elsewhere / "two", counts, config("l2sp"), val=float("nan"))
+    result = json.loads((elsewhere / "one" / "result.json").read_text())
+    assert {row.score and round(row.score.mean, 9) for row in compared().rows} == {round(result["test"]["miou"], 9)}
+
+
+def test_runs_scored_on_val_are_said_to_be(elsewhere: Path) -> None:
+    for strategy in ("finetune", "l2sp"):
+        folder = write(elsewhere / strategy, Study(6).counts(), config(strategy))
+        result = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps({**result, "test": None}))
+    c = compared()
+    assert c.split == "val" and sentences(c)[-1].startswith("All are scored on val, by which their epochs were chosen")
+    write(elsewhere / "tested", Study(7).counts(), config("scratch"))
+    with pytest.raises(RequestError, match=r"were scored on different images of test and val \(test/p006\)"):
+        compared()
+
+
+@pytest.mark.parametrize("changed", ["images", "classes", "order", "truth", "budget", "more"])
+def test_what_is_not_comparable_is_refused_with_both_folders(changed: str, elsewhere: Path) -> None:
+    counts, values = Study(6).counts(), config("l2sp", trainer__steps=999 if changed == "budget" else 100)
+    one = write(Path("one"), counts, config())
+    other = {
+        "images": {"images": [f"other{n}" for n in range(6)]}, "classes": {"classes": (*CLASSES[:2], "new")},
+        "order": {"classes": CLASSES[::-1]},
+    }.get(changed, {})  # fmt: skip
+    if changed == "truth":
+        counts = counts.copy()
+        counts[3, 1, 2] += 1
+    two = write(Path("two"), counts[:-1] if changed == "more" else counts, values, **other)  # type: ignore[arg-type]
+    says = {
+        "images": r"different images \(other0, other1, other2 and 9 more\)",
+        "classes": r"different classes \(edge_1, new\)",
+        "order": r"different classes \(the same in another order\)", "truth": "different masks of test/p003",
+        "budget": "different budgets: 100 steps × 4 × 1, 999 steps × 4 × 1", "more": r"different images \(test/p005\)",
+    }[changed]  # fmt: skip
+    with pytest.raises(RequestError, match=says) as error:
+        compared()
+    assert str(one) in str(error.value) and str(two) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"baseline": "nothing"}, "^baseline=nothing: there are finetune, l2sp.$"),
+        ({"by": ["stratgy"]}, "^by=stratgy: no run has such a setting. Did you mean strategy"),
+        ({"choose": ["seed"]}, "^choose=seed: no run has such a setting."),
+        ({"by": ["strategy"], "choose": ["strategy"]}, "^strategy is in both by and choose"),
+    ],
+)
+def test_wrong_words_are_refused(asked: dict[str, Any], says: str, elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0, "l2sp": 0.1}, seeds=1)
+    with pytest.raises(RequestError, match=says):
+        compared(**asked)
+
+
+def test_runs_of_which_none_has_ended_are_refused(elsewhere: Path) -> None:
+    study(elsewhere, {"finetune": 0.0}, seeds=2)
+    for path in elsewhere.glob("*/result.json"):
+        path.unlink()
+    with pytest.raises(RequestError, match="none of the runs has come to an end"):
+        compared()
+    for path in elsewhere.glob("*/config.yaml"):
+        path.rename(path.with_name("error.txt"))
+    with pytest.raises(RequestError, match="none of the runs has come to an end"):
+        compared()
+
+
+def test_test_images_without_any_label_are_refused(elsewhere: Path) -> None:
+    write(elsewhere / "one", np.zeros((4, 3, 3), np.int64), config())
+    with pytest.raises(RequestError, match=r"one: none of its test images has a labelled pixel"):
+        compared()
