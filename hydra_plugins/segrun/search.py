@@ -96,7 +96,7 @@ class Optuna(Jobs):
 
     def asked(self) -> list[Any]:
         """The next trials; none where all have ended."""
-        trials = []
+        trials: list[Any] = []
         while len(trials) < self.n_jobs:
             before = self.study.get_trials(deepcopy=False)
             if sum("again" not in trial.user_attrs for trial in before) >= self.n_trials:

@@ -21,7 +21,11 @@ EXTRAS = {"joblib": "sweep", "submitit": "slurm", "ray": "ray"}  # launcher -> t
 
 
 class Jobs(Sweeper):
-    """What sweepers share: the jobs' configs, and a launcher that runs them."""
+    """What sweepers share: the jobs' configs, and a launcher that runs them. task: cli.Task."""
+
+    config: Any
+    launcher: Any
+    task: Any
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises segrun.errors.Missing where the launcher is one of an extra that is not installed."""

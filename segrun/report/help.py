@@ -24,6 +24,7 @@ GROUPS = {
     "trainer": "length, batches, precision, device, monitoring",
     "tracker": "where curves go besides the run folder: tracker=[name]",
     "experiment": "ready combinations: experiment=name",
+    "search": "what a search by the score on val may choose: search=name",
 }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,11 @@ def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(elsewhe
         rows = [row.split("│") for row in told[told.rindex("12 jobs") :].splitlines() if row.startswith("│")]
         return [[cell.strip() for cell in row[1:5]] for row in rows]
 
+    def scores(output: str) -> dict[str, list[dict[str, Any]]]:
+        results = {path.name: json.loads((path / "result.json").read_text()) for path in jobs(output)}
+        return {name: [result["val"], result["test"]] for name, result in results.items()}
+
     again, never_killed = table(), table("output=other")
     assert again == never_killed and len(again) == 12
-    assert len({tuple(row[1:3]) for row in again}) > 6
+    assert scores("outputs") == scores("other")
+    assert len({val["loss"] for val, _ in scores("other").values()}) == 12  # no two jobs are alike

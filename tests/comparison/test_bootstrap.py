@@ -124,6 +124,21 @@ def test_where_images_alone_differ_it_is_a_paired_bootstrap_of_them() -> None:
     assert found.p < 0.2
 
 
+def test_the_variances_of_seeds_and_of_images_add_up() -> None:
+    study = Study(images=60, seed_sd=0.08, own_sd=0.5, seed=1)
+    one, other = (study.runs(2, effect) for effect in (0.3, 0.0))
+    rng, gaps = np.random.default_rng(7), []
+    for _ in range(4000):
+        drawn = rng.integers(60, size=60)
+        gaps.append(np.mean([mean_iou(one[seed][drawn].sum(0)) - mean_iou(other[seed][drawn].sum(0)) for seed in one]))
+    a, b = resampled(one), resampled(other)
+    seeds, images = np.var(a.scores - b.scores, ddof=1) / 2, np.var(gaps)
+    assert 0.3 < seeds / images < 3
+    t = (seeds * stats.t.ppf(0.975, 1) + images * stats.t.ppf(0.975, 59)) / (seeds + images)
+    found = difference(a, b)
+    assert found.high - found.mean == pytest.approx(t * np.sqrt(seeds + images), rel=0.04)
+
+
 def test_an_interval_ends_at_zero_where_p_is_a_twentieth() -> None:
     study = Study(seed_sd=0.1, own_sd=0.2)
     for seed in range(40):
