@@ -60,6 +60,8 @@ class Optuna(Jobs):
         swept = [one.get_key_element() for one in overrides if one.is_sweep_override()]
         if self.task.command != "train":
             raise RequestError(f"a search is for segrun train, not for segrun {self.task.command}.")
+        if self.n_trials < 1 or self.n_jobs < 1:
+            raise RequestError(f"hydra.sweeper: n_trials={self.n_trials}, n_jobs={self.n_jobs}: at least 1 each.")
         if self.objective not in OBJECTIVES:
             raise RequestError(f"hydra.sweeper.objective={self.objective}: choose one of {listed(OBJECTIVES)}.")
         if not swept:

@@ -67,7 +67,8 @@ def run(words: Sequence[str], folder: Path, values: dict[str, Any], train: Calla
                 traceback.print_exc()
             text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
             make_folder(folder)
-            write_text(folder / "config.yaml", config.to_yaml(values))
+            if not (folder / "config.yaml").is_file():
+                write_text(folder / "config.yaml", config.to_yaml(values))
             write_text(folder / ERROR, text + "\n")
             console().print(f"failed: {text}", style="red", markup=False)
 

@@ -94,6 +94,7 @@ def test_a_failed_trial_counts_and_is_listed_and_tried_anew_when_asked(
         (("labels=5,10",), "scores on val do not choose among these"),
         (("test=true", RATE), "a search does not see the test split"),
         (("seed=3",), "nothing to search"),
+        (("hydra.sweeper.n_jobs=0", RATE), "at least 1 each"),
         (("hydra.sweeper.objective=test", RATE), "choose one of miou_present"),
     ],
 )
