@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES = 6
+LARGEST = 24.0  # inches: with a hundred classes a matrix would take gigabytes to draw
 VOID_COLOUR = (255, 255, 255)
 
 
@@ -58,12 +59,13 @@ def confusion(scores: Scores, path: Path, split: str) -> None:
     """Truth by row, prediction by column, shares of the row in percent."""
     counts = scores.matrix.double()
     share = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
-    size = max(4.0, 0.5 * len(share) + 2)
+    size = min(max(4.0, 0.5 * len(share) + 2), LARGEST)
+    font = min(10.0, 0.8 * 72 * (size - 2) / len(share))  # lines of a class's height, in points
     figure = _figure(size, size)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(share)), scores.classes, rotation=90)
-    axes.set_yticks(range(len(share)), scores.classes)
+    axes.set_xticks(range(len(share)), scores.classes, rotation=90, fontsize=font)
+    axes.set_yticks(range(len(share)), scores.classes, fontsize=font)
     axes.set(xlabel="prediction", ylabel="truth", title=f"{split}: % of each true class")
     if len(share) <= 30:
         for i, j in np.ndindex(share.shape):
