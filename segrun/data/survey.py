@@ -107,7 +107,9 @@ def looks(data: Dataset, names: Sequence[str]) -> Iterator[tuple[str, Look]]:
     chunks = list(iter(lambda: tuple(islice(rest, CHUNK)), ()))
     if not chunks:
         return
-    processes = iter(DataLoader(_Chunks(data, chunks), batch_size=None, collate_fn=list, num_workers=cores()))
+    own = torch.Generator()  # a loader draws a number when it begins; the training's are not to depend on the clock
+    chunked = _Chunks(data, chunks)
+    processes = iter(DataLoader(chunked, batch_size=None, collate_fn=list, num_workers=cores(), generator=own))
     for chunk in chunks:
         try:
             found = next(processes)
