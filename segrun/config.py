@@ -165,7 +165,8 @@ def locate(target: str, place: str, trust: Sequence[str] | None) -> Any:
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
     """The flat config without what cannot change the outcome."""
     flat = dict(_flat(values))
-    return {k: v for k, v in flat.items() if not any(k == i or k.startswith(f"{i}.") for i in INCIDENTAL)}
+    inside = tuple(f"{key}." for key in INCIDENTAL)
+    return {k: v for k, v in flat.items() if k not in INCIDENTAL and not k.startswith(inside)}
 
 
 def config_hash(values: Mapping[str, Any]) -> str:

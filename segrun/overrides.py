@@ -17,6 +17,7 @@ PATH_KEYS = {
     "checkpoint", "input", "output", "resume", "init_from", "name",
     "dataset.root", "dataset.voc", "dataset.annotations", "dataset.images", "dataset.data", "dataset.backgrounds",
     "split.file", "split.groups", "backbone.weights",
+    "tracker.mlflow.tracking_uri",
     "auxiliary.segmentation.dataset.root", "auxiliary.image_labels.file",
 }  # fmt: skip
 MAPPINGS = ("dataset.annotations", "dataset.images")  # {train: path, val: path} as well

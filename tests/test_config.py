@@ -26,7 +26,7 @@ PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith("hydra/")]
 # what only the user can know
 MISSING = {"dataset.root": "data", "checkpoint": "best.ckpt", "input": "in", "output": "out", "sizing.size": [32, 32],
-           "backbone.name": "resnet10t",
+           "backbone.name": "resnet10t", "runs": ["outputs"],
            "auxiliary.segmentation.dataset.root": "other"}  # fmt: skip
 # groups of which any number may be chosen
 LISTS = ("tracker", "auxiliary", "term")

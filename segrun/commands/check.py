@@ -26,8 +26,8 @@ from segrun.data.survey import Survey, look_at_all
 from segrun.engine.device import keep_pages
 from segrun.engine.files import new_folder, write_json, write_text
 from segrun.errors import DataError, RequestError, listed
-from segrun.report.page import Bars, Note, Picture, Section, Table, overlay, page
 from segrun.report.console import console, counting
+from segrun.report.page import Bars, Note, Picture, Section, Table, overlay, page
 
 EXAMPLES = 3  # names in the terminal's table
 BINS = 16  # of the histogram of intensities

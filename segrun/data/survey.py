@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from segrun.data.dataset import Dataset
 from segrun.data.look import Look, look
@@ -99,37 +98,32 @@ def look_at_all(data: Dataset, names: Sequence[str], tick: Tick = lambda done: N
 def looks(data: Dataset, names: Sequence[str]) -> Iterator[tuple[str, Look]]:
     """A look at each in turn: here, and by one process a core from the moment that it takes long. Threads would wait
     for each other, as half of a look holds Python's lock. Few looks are in flight: memory stays flat."""
-    start, rest = time.monotonic(), iter(names)
-    for name in rest:
+    start, rest = time.monotonic(), names[:0]
+    for here, name in enumerate(names, 1):
         yield name, look(data, name)
         if time.monotonic() - start > PATIENCE:
+            rest = names[here:]
             break
-    chunks = list(iter(lambda: tuple(islice(rest, CHUNK)), ()))
-    if not chunks:
+    if not rest:
         return
-    processes = iter(DataLoader(_Chunks(data, chunks), batch_size=None, collate_fn=list, num_workers=cores()))
-    for chunk in chunks:
+    own = torch.Generator()  # a loader draws a number when it begins; the training's are not to depend on the clock
+    work = partial(_looks, data)
+    processes = iter(DataLoader[Looks](rest, CHUNK, collate_fn=work, num_workers=cores(), generator=own))  # type: ignore[arg-type]
+    for first in rest[::CHUNK]:
         try:
             found = next(processes)
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise DataError(
-                f"a process that looked at images died ({error}), perhaps of {chunk[0]} or one of the "
+                f"a process that looked at images died ({error}), perhaps of {first} or one of the "
                 f"{cores() * 2 * CHUNK} after it: too large for the memory, or damaged."
             ) from None
         yield from found
 
 
-class _Chunks(TorchDataset[Looks]):
-    def __init__(self, data: Dataset, chunks: Sequence[Sequence[str]]) -> None:
-        self.data, self.chunks = data, chunks
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, index: int) -> Looks:
-        return [(name, look(self.data, name)) for name in self.chunks[index]]
+def _looks(data: Dataset, names: Sequence[str]) -> Looks:
+    return [(name, look(data, name)) for name in names]
 
 
 def cores() -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from segrun.metrics import Scores
-from segrun.transfer.plan import Phase
+if TYPE_CHECKING:
+    from segrun.metrics import Scores
+    from segrun.transfer.plan import Phase
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from segrun.comparison.runs import Run
 from segrun.comparison.scoring import Row
 from segrun.errors import DataError
 from segrun.report.comparison import SIGNIFICANT
-from segrun.report.plots import new_figure
+from segrun.report.page import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,15 +7,17 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from segrun.engine.checkpoint import Progress as Training
 from segrun.engine.events import EpochDone, Event, PhaseBegan, PhaseEnded, StepDone
-from segrun.metrics import Scores
 from segrun.report.tables import class_table, percent
+
+if TYPE_CHECKING:
+    from segrun.engine.checkpoint import Progress as Training
+    from segrun.metrics import Scores
 
 
 @functools.cache

@@ -7,16 +7,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table as Shown
 from rich.text import Text
 
-from segrun.report.plots import coloured
-from segrun.types import VOID, ClassMap, Sample, for_the_eye
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from segrun.types import ClassMap, Sample
 
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"} | {"±": "$\\pm$", "–": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
@@ -146,8 +148,19 @@ def page(title: str, sections: Sequence[Section]) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
+def new_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def overlay(sample: Sample, classes: ClassMap) -> NDArray[np.uint8]:
     """The image, and beside it the image under the colours of its mask; what has no label is left as it is."""
+    import torch  # here, since comparisons need no torch
+
+    from segrun.report.plots import coloured
+    from segrun.types import VOID, for_the_eye
+
     image = Image.fromarray(for_the_eye(sample.image))
     size = (WIDTH, max(1, round(image.height * WIDTH / image.width)))
     seen = np.asarray(image.resize(size, Image.Resampling.BOX if image.width > WIDTH else Image.Resampling.NEAREST))

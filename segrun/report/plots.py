@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,11 @@ from segrun.data.dataset import Dataset
 from segrun.engine.files import replacing
 from segrun.engine.inference import Inference
 from segrun.metrics import Scores
+from segrun.report.page import new_figure
 from segrun.types import VOID, ClassMap, for_the_eye
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 SAMPLES = 6
+LARGEST = 24.0  # inches: with a hundred classes a matrix would take gigabytes to draw
 VOID_COLOUR = (255, 255, 255)
 
 
@@ -58,12 +57,13 @@ def confusion(scores: Scores, path: Path, split: str) -> None:
     """Truth by row, prediction by column, shares of the row in percent."""
     counts = scores.matrix.double()
     share = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
-    size = max(4.0, 0.5 * len(share) + 2)
+    size = min(max(4.0, 0.5 * len(share) + 2), LARGEST)
+    font = min(10.0, 0.8 * 72 * (size - 2) / len(share))  # lines of a class's height, in points
     figure = new_figure(size, size)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(share)), scores.classes, rotation=90)
-    axes.set_yticks(range(len(share)), scores.classes)
+    axes.set_xticks(range(len(share)), scores.classes, rotation=90, fontsize=font)
+    axes.set_yticks(range(len(share)), scores.classes, fontsize=font)
     axes.set(xlabel="prediction", ylabel="truth", title=f"{split}: % of each true class")
     if len(share) <= 30:
         for i, j in np.ndindex(share.shape):
@@ -112,12 +112,6 @@ def coloured(mask: Tensor, classes: ClassMap) -> NDArray[np.uint8]:
     table = np.full((VOID + 1, 3), VOID_COLOUR, np.uint8)
     table[: len(classes)] = classes.palette
     return np.asarray(table[mask.numpy()])
-
-
-def new_figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: Any, path: Path) -> None:

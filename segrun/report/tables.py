@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
-from segrun.metrics import Scores
+if TYPE_CHECKING:
+    from segrun.metrics import Scores
 
 
 def percent(value: float | None) -> str:

@@ -237,6 +237,14 @@ def test_other_processes_see_the_same(folder_data: Writer, patience: float, monk
         assert np.array_equal(seen.counts, here.counts)
 
 
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_looking_draws_none_of_the_trainings_random_numbers(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "PATIENCE", patience)
+    data, before = Shapes(32, train=20, val=0, test=0, objects=2, seed=0), torch.get_rng_state()
+    list(surveying.looks(data, data.names))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 class Deadly(Shapes):
     """Its second image kills the process that reads it, as a decoder with a fault or the kernel does."""
 

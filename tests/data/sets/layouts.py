@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 
 SIZE = (4, 5)
+# the pictures of `pairs`, which are large enough to train on: 0 to 5
+LARGE = (32, 64)
+TRAIN, VAL = ("0", "1", "2", "3"), ("4", "5")
 # objectInfo150.txt names them alike in the first word
 ADE_CLASSES = ("wall", "building, edifice", *(f"thing{index}, thing" for index in range(3, 151)))
 
@@ -108,3 +112,59 @@ def pet(root: str = "pet", train: Sequence[str] = ("Abyssinian_1", "american_bul
         picture(base / "images" / f"{name}.jpg")
         put(base / "annotations" / "trimaps" / f"{name}.png", filled(2, p00=1, p01=3))
     return Path(root)
+
+
+def boxes(number: int) -> tuple[tuple[int, int, int, int], ...]:
+    """(top, left, bottom, right) of a large picture's two objects, of another size in each; number: 0 to 11."""
+    return (3, 5, 14 + number, 15 + number), (8, 36, 29 - number, 60)
+
+
+def drawn(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(32, 64, 3) and (32, 64): 0, and the boxes of 1 and 2."""
+    mask = np.zeros(LARGE, np.uint8)
+    for value, (top, left, bottom, right) in enumerate(boxes(number), 1):
+        mask[top:bottom, left:right] = value
+    noise = np.random.default_rng(number).integers(0, 60, (*LARGE, 3), dtype=np.uint8)
+    return noise + 90 * mask[..., None], mask
+
+
+def pairs(
+    image: str,
+    mask: str | None = None,
+    name: str = "{split}/{n}",
+    values: object = (0, 1, 2),
+    keep: Callable[[Path, np.ndarray], None] = put,
+    root: str = "data",
+) -> Mapping[str, np.ndarray]:
+    """Six large pictures in files at these places. values: what stands in the masks' files for 0, 1 and 2. Gives the
+    masks by the name that the reader is to give."""
+    masks = {}
+    for n in (*TRAIN, *VAL):
+        split, long = ("train", "training") if n in TRAIN else ("val", "validation")
+        place = {"split": split, "long": long, "n": n}
+        pixels, labels = drawn(int(n))
+        put(Path(root, image.format(**place)), pixels)
+        if mask is not None:
+            keep(Path(root, mask.format(**place)), np.array(values)[labels])
+        masks[name.format(**place)] = labels
+    return masks
+
+
+def stacks(save: Callable[[int, np.ndarray, np.ndarray], None]) -> Mapping[str, np.ndarray]:
+    """Six cases of two large slices each, saved as (2, 32, 64) images and masks. Gives the masks as `pairs` does."""
+    slices = [drawn(number) for number in range(12)]
+    for case in range(6):
+        images, masks = (np.stack(both) for both in zip(*slices[2 * case : 2 * case + 2], strict=True))
+        save(case, images[..., 0].astype(np.uint16), masks)
+    return {f"{number // 2}/{number % 2:03}": mask for number, (_, mask) in enumerate(slices)}
+
+
+def coco(path: str, entries: Callable[[int], Sequence[object]], categories: object, root: str = "data") -> None:
+    """The JSON files of train and val for large pictures; entries: the annotations of one."""
+    for split, names in (("train", TRAIN), ("val", VAL)):
+        numbers = [int(name) for name in names]
+        images = [{"id": n, "file_name": f"{n}.jpg", "width": LARGE[1], "height": LARGE[0]} for n in numbers]
+        annotations = [entry for n in numbers for entry in entries(n)]
+        file = Path(root, path.format(split=split))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
