@@ -75,9 +75,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    stop_after: int, workers: int, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
-) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(stop_after: int, workers: int, elsewhere: Path) -> None:
     wanted = [*SCRATCH, "freeze=none", "trainer.ema=0.9", "trainer.accumulate=1", f"trainer.workers={workers}"]
     whole = segrun.train([*wanted, "output=whole"]).folder
     step, done = loop.step, []
@@ -88,11 +86,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
             os.kill(os.getpid(), signal.SIGINT)
         return step(*args, **{**more, "stopping": len(done) == stop_after})
 
-    monkeypatch.setattr(loop, "step", interrupted)
-    with pytest.raises(Interrupted, match="segrun train resume="):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="segrun train resume="):
+        patch.setattr(loop, "step", interrupted)
         segrun.train([*wanted, "output=parts"])
-    monkeypatch.undo()
-    os.chdir(elsewhere)
     folder = next((elsewhere / "parts" / "train").glob("*/*"))
     assert not (folder / "result.json").exists()
     segrun.train([f"resume={folder}", "trainer.workers=0"])
