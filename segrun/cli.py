@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
     "check": ("check", "check", "examine a data set: damage, copies, classes, splits"),
     "compare": ("compare", "compare", "which runs are better, by how much, and whether that is real"),
+    "choose": ("choose", "train", "choose a way of training by val on a small budget, and train it"),
     "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
     "models": ("models", "models", "list backbones and heads, their weights, and which fit each other"),
     "describe": ("describe", "describe", "count a model's parameters, operations and memory"),
@@ -122,6 +123,8 @@ def run_hydra(command: str, words: list[str]) -> int:
     from segrun.overrides import explained, quoted
 
     primary, task = COMMANDS[command][0], Task(command)
+    if command == "choose" and "--cfg" not in words:
+        words = ["-m", *words]
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
     with explained(words, lambda: config.all_keys(primary), config.options):

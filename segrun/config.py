@@ -26,7 +26,7 @@ Config = DictConfig
 # what may differ between a run and its resumption, and between two runs that are the same run
 INCIDENTAL = (
     "trainer.device", "trainer.workers", "trainer.cache", "dataset.download", "rules", "tracker", "resume", "output",
-    "trust", "names", "asked", "test", "retry",
+    "trust", "names", "asked", "test", "retry", "budget",
 )  # fmt: skip
 
 

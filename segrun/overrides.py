@@ -79,6 +79,8 @@ def in_our_words(
         if full := re.search(r"full_key: (\S+)", str(error.__cause__ or "")):
             key = full[1]
         return f"there is no key {key!r}. {closest(key, keys())}"
+    if found := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return f"{found[1]}: several values are for a sweep: segrun train -m …; one value with commas is quoted."
     first = text.splitlines()[0] if text else type(error).__name__
     cause = str(error.__cause__).splitlines()[0] if error.__cause__ and str(error.__cause__) else ""
     return f"{first} {cause}".strip()

@@ -10,16 +10,12 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from hydra_plugins.segrun.sweepers import Jobs
+from hydra_plugins.segrun.choosing import UNSEEN, Choosing
 from segrun import config
-from segrun.errors import RequestError, listed, needed
-
-OBJECTIVES = ("miou_present", "miou", "mdice", "accuracy")
-# what a score on val cannot choose between: other images, or chance
-FIXED = ("seed", "labels", "dataset", "splits", "split", "test")
+from segrun.errors import RequestError, needed
 
 
-class Optuna(Jobs):
+class Optuna(Choosing):
     """n_trials: in all; n_jobs: at a time; objective: the score on val that is to be high; params: the space.
 
     A trial is a function of `seed`, its number and the trials before, and those that were under way are gone on with:
@@ -35,9 +31,9 @@ class Optuna(Jobs):
         self.optuna = needed("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
         overrides = self.parsed([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        self.check(overrides)
+        self.refuse(overrides)
         self.space = {one.get_key_element(): self.values_of(one) for one in overrides if one.is_sweep_override()}
-        self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()] + ["test=false"]
+        self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()] + [UNSEEN]
         self.jobs: dict[Path, Any] = {}  # by folder, as they stood when first seen
         self.study = self.opened()
         states = self.optuna.trial.TrialState
@@ -56,18 +52,15 @@ class Optuna(Jobs):
         finally:
             self.report()
 
-    def check(self, overrides: Sequence[Override]) -> None:
+    def refuse(self, overrides: Sequence[Override]) -> None:
         swept = [one.get_key_element() for one in overrides if one.is_sweep_override()]
         if self.task.command != "train":
             raise RequestError(f"a search is for segrun train, not for segrun {self.task.command}.")
         if self.n_trials < 1 or self.n_jobs < 1:
             raise RequestError(f"hydra.sweeper: n_trials={self.n_trials}, n_jobs={self.n_jobs}: at least 1 each.")
-        if self.objective not in OBJECTIVES:
-            raise RequestError(f"hydra.sweeper.objective={self.objective}: choose one of {listed(OBJECTIVES)}.")
         if not swept:
             raise RequestError("nothing to search: give search=rates, or values: optimizer.lr=interval(1e-4,1e-2).")
-        if wrong := [key for key in swept if key.partition(".")[0] in FIXED]:
-            raise RequestError(f"{listed(wrong)}: scores on val do not choose among these; give one value.")
+        self.check(swept)
         if any(one.key_or_group == "test" and one.value() is not False for one in overrides):
             raise RequestError("test=true: a search does not see the test split; score its winner: segrun eval.")
 

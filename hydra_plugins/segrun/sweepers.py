@@ -17,6 +17,9 @@ from omegaconf import DictConfig
 from segrun import config
 from segrun.errors import Interrupted, RequestError, needed
 
+# beginnings of the words that a strategy is made of; a control has its own
+STRATEGY = ("strategy=", "strategy.", "freeze=", "freeze.", "term=", "term.")
+WEIGHTS = ("backbone.weights=", "init_from=")
 EXTRAS = {"joblib": "sweep", "submitit": "slurm", "ray": "ray"}  # launcher -> the extra that brings it
 
 
@@ -62,14 +65,19 @@ class Jobs(Sweeper):
 
 
 class Grid(Jobs):
-    """Every combination of the values asked for."""
+    """Every combination of the values asked for. controls: strategies that are run beside those."""
+
+    def __init__(self, controls: str | Sequence[str] | None) -> None:
+        self.controls = [controls] if isinstance(controls, str) else list(controls or ())
 
     def sweep(self, arguments: list[str]) -> None:
         overrides = self.parsed(arguments)
         for one in overrides:
             if one.is_sweep_override() and not one.is_discrete_sweep():
                 raise RequestError(f"{one.input_line}: only a search draws from an interval: hydra/sweeper=optuna.")
-        (combinations,) = BasicSweeper.split_arguments(overrides, None)
+        (asked,) = BasicSweeper.split_arguments(overrides, None)
+        every = [words for own in asked for words in (own, *(beside(own, name) for name in self.controls))]
+        combinations = list({frozenset(words): words for words in every}.values())
         if self.task.command != "train":
             self.launch(combinations)
             return
@@ -88,3 +96,16 @@ class Grid(Jobs):
                 self.launch(list(todo.values()))
         finally:
             self.task.results.append(sweep.summary(list(jobs.values()), len(combinations)))
+
+    def values(self, words: Sequence[str]) -> dict[str, Any]:
+        """Raises segrun.errors.RequestError for words that ask for a sweep other than this one, which read none."""
+        cfg = self.context.config_loader.load_sweep_config(self.config, list(words))
+        if cfg.hydra.sweeper != self.config.hydra.sweeper:
+            raise RequestError(f"{' '.join(words)}: is a sweep of its own; give search and experiment one value each.")
+        return config.plain(config.unhooked(cfg))  # type: ignore[no-any-return]
+
+
+def beside(words: Sequence[str], control: str) -> list[str]:
+    """The words of a control: those of the job, without what its strategy is made of."""
+    own = (*STRATEGY, *(WEIGHTS if control == "scratch" else ()))
+    return [f"strategy={control}", *(word for word in words if not word.lstrip("+~").startswith(own))]

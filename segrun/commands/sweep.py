@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -49,6 +50,11 @@ class Job:
     @property
     def result(self) -> dict[str, Any]:
         return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    @property
+    def error(self) -> str:
+        """Why it failed."""
+        return (self.folder / ERROR).read_text(encoding="utf-8").strip()
 
     def wanted(self, retry: bool) -> bool:
         """Whether it is to be run. retry: failed jobs as well."""
@@ -135,11 +141,14 @@ def summary(jobs: Sequence[Job], asked: int) -> int:
     console().print(table)
     failed = [job for job in jobs if job.state == "failed"]
     for job in failed:
-        text = (job.folder / ERROR).read_text(encoding="utf-8").strip()
-        console().print(f"failed: {name(job)}: {escape(text)}", style="red")
+        console().print(f"failed: {name(job)}: {escape(job.error)}", style="red")
     if failed:
         console().print(f"{len(failed)} of {len(jobs)} jobs failed; the same line with retry=true tries them anew.")
-    console().print(f"run folders: {escape(str(jobs[0].folder.parent))}")
+    folder = jobs[0].folder.parent
+    console().print(f"run folders: {escape(str(folder))}")
+    if sum(job.state == "done" and job.result["test"] is not None for job in jobs) > 1:
+        line = f"next: segrun compare {shlex.quote(f'runs={folder}')}"
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
 
 

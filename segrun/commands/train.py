@@ -100,11 +100,13 @@ def run_folder(values: Mapping[str, Any]) -> Path:
 
 
 def job_folder(values: Mapping[str, Any]) -> Path:
-    """The folder of a sweep's job is a function of its config; what leaves the test split unread lies apart."""
+    """The folder of a job is a function of its config; what leaves the test split unread lies apart, and what was
+    chosen by it."""
     if values["resume"] is not None:
         raise RequestError(f"resume={values['resume']}: goes on with one run; with a sweep, the same line does.")
     name = f"{label(values)}_seed{values['seed']}_{config.config_hash(values)}"
-    return Path(values["output"]).expanduser() / ("multirun" if values["test"] else "search") / name
+    kind = "search" if not values["test"] else "choose" if "budget" in values else "multirun"
+    return Path(values["output"]).expanduser() / kind / name
 
 
 def label(values: Mapping[str, Any]) -> str:

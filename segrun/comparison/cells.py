@@ -12,8 +12,8 @@ from segrun.comparison.runs import NONE, RESULT, Run
 from segrun.errors import RequestError, listed
 
 # what users choose by comes first, so that cells are named by it and not by what follows from it
-FIRST = ("strategy", "labels", "backbone", "head", "dataset", "experiment", "freeze", "term", "auxiliary", "balance",
-         "loss", "augment", "sizing", "optimizer", "schedule")  # fmt: skip
+FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "term", "auxiliary", "balance", "loss",
+         "augment", "sizing", "optimizer", "schedule")  # fmt: skip
 BUDGET = ("trainer.steps", "trainer.epochs", "trainer.batch_size", "trainer.accumulate")
 Key = tuple[str, ...]
 
@@ -172,6 +172,19 @@ def refuse_budgets(table: Sequence[Cell], by: Sequence[str], place: int) -> None
                 "(steps or epochs × batch × accumulated). Train them equally long (trainer.steps=…), or compare by "
                 "that: by=[…,trainer.epochs]."
             )
+
+
+def uneven(table: Sequence[Cell], by: Sequence[str]) -> list[str]:
+    """What is to be said where cells that differ in their labels alone were not trained for equally many steps."""
+    for block in blocks(table, by.index("labels")).values() if "labels" in by else ():
+        trained = [{_budget(run) for run in cell.runs.values()} for cell in block if cell.runs]
+        budgets = set().union(*trained)
+        if len(trained) > 1 and (len(budgets) > 1 or any(length.endswith("epochs") for length, *_ in budgets)):
+            return [
+                "label counts had different budgets (of epochs, fewer labels have fewer steps): what more labels bring "
+                "is in part what more steps bring. With trainer.steps=… all have equally many."
+            ]
+    return []
 
 
 def _budget(run: Run) -> Key:

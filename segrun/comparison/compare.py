@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from segrun.comparison.bootstrap import DRAWS, Resampled, difference, holm
-from segrun.comparison.cells import Cell, Key, blocks, cells, chosen, completed, refuse_budgets, telling
+from segrun.comparison.cells import Cell, Key, blocks, cells, chosen, completed, refuse_budgets, telling, uneven
 from segrun.comparison.efficiency import Curve, Point, Worth, worth
 from segrun.comparison.runs import Run, Test
 from segrun.comparison.scoring import Row, Scoring
@@ -83,6 +83,7 @@ def compare(
     if not any(run.result and run.settings for run in runs):
         raise _unended(runs)
     runs = [run for run in runs if run.settings]
+    _refuse_splits(runs)
     _refuse_unknown(runs, by=by, choose=choose)
     if choose:
         by = by or [key for key in telling(runs) if key not in choose]
@@ -110,13 +111,22 @@ def compare(
     ]
     return Comparison(
         tuple(by), compared, baseline, scoring.test, scoring.first.split, tuple(rows), tuple(missing),
-        (*notes, *said),
+        (*notes, *said, *uneven(table, by)),
     )  # fmt: skip
 
 
 def _unended(runs: Sequence[Run]) -> RequestError:
     first = runs[0]
     return RequestError(f"none of the runs has come to an end; {first.folder}: {first.error or 'no result.json'}")
+
+
+def _refuse_splits(runs: Sequence[Run]) -> None:
+    of = {run.split: run for run in runs if run.result}
+    if len(of) > 1:
+        raise RequestError(
+            f"{of['val'].folder} was scored on val alone, as the trials of a search are, and {of['test'].folder} on "
+            "test. Name runs of one of both in runs=…; what a search chose is trained anew to be compared."
+        )
 
 
 def _refuse_unknown(runs: Sequence[Run], **asked: Sequence[str]) -> None:

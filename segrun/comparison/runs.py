@@ -21,7 +21,7 @@ from segrun.comparison.bootstrap import Counts
 from segrun.errors import DataError, RequestError
 
 SEVERAL = ("term", "auxiliary")  # groups of which a config may name several options
-SILENT = ("hydra", "rules", "search", "tracker")  # groups that cannot change the outcome
+SILENT = ("hydra", "rules", "search", "tracker", "experiment")  # cannot change the outcome, or just by other keys
 COPIES = ("seed", "split.seed", "split.fold", "dataset.root")  # in which copies of one experiment differ
 FITTED = "dataset.intensity."  # measured on the training images, so a copy has its own; what was asked for counts
 NONE = "none"  # a setting that a run does not have
@@ -45,6 +45,12 @@ class Run:
         """mIoU on val; 0 where it has none."""
         score = self.result["val"]["miou"]
         return float(score) if score is not None and score == score else 0.0
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Its own, and of `segrun choose` the time that choosing it has taken."""
+        own = self.result["cost"]
+        return {**own, "seconds": own.get("seconds", 0) + self.result.get("choosing", {}).get("seconds", 0)}
 
     @property
     def split(self) -> str:
@@ -125,7 +131,10 @@ def found(patterns: Sequence[str]) -> list[Run]:
         new = {place: read(folder) for place, folder in there.items() if place not in runs}
         new = {place: run for place, run in new.items() if "checkpoint" not in run.result}  # of segrun eval
         if not new and not there.keys() & runs.keys():
-            raise RequestError(f"runs={pattern}: no run there (a run's folder, a folder of runs, or a glob).")
+            raise RequestError(
+                f"runs={pattern}: no run there. Give a run's folder, a folder of runs, or a glob: runs=…; or begin with "
+                "a sweep: segrun train -m strategy=scratch,finetune seed=0,1"
+            )
         runs |= new
     return list(runs.values())
 

@@ -80,7 +80,7 @@ class Scoring:
         sample = resampled(counts, self.draws)
         ious = np.stack([class_ious(each.sum(0)) for each in counts.values()])
         classes = tuple(float(np.mean(seen)) if len(seen := each[~np.isnan(each)]) else np.nan for each in ious.T)
-        spent = [run.result["cost"] for run in cell.runs.values()]
+        spent = [run.cost for run in cell.runs.values()]
         cost = {key: float(median(each[key] for each in spent)) for key in COSTS if all(key in each for each in spent)}
         means = seed_means(sample) if self.curves and len(counts) > 1 else None
         return Row(cell, estimate(sample), Point(sample.scores, means), classes, cost), sample
@@ -96,9 +96,8 @@ class Scoring:
         for what, one, other in (("images", test[0], self.test[0]), ("classes", test[1], self.test[1])):
             if one != other:
                 apart = listed(sorted({*one} ^ {*other}), 3) or "the same in another order"
-                splits = f" of {run.split} and {self.first.split}" if run.split != self.first.split else ""
                 raise RequestError(
-                    f"{run.folder} and {self.first.folder} were scored on different {what}{splits} ({apart}). Name "
+                    f"{run.folder} and {self.first.folder} were scored on different {what} ({apart}). Name "
                     "runs of one test set in runs=…"
                 )
         if (truth != self.truth).any():

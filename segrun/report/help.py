@@ -13,6 +13,9 @@ GROUPS = {
     "head": "from its feature maps to a mask",
     "strategy": "how the pretrained weights are moved to your data",
     "freeze": "which parts learn, from which epoch",
+    "term": "what is added to the loss to hold weights or features: term=[name]",
+    "auxiliary": "what is learnt beside the mask: auxiliary=[name]",
+    "balance": "how the losses of several tasks are weighed",
     "dataset": "images, masks and classes",
     "splits": "what is for training, for choosing and for the final score",
     "sizing": "how images of any size reach the network",
@@ -59,8 +62,12 @@ def explain(command: str, entry: tuple[str, str, str], words: Sequence[str] = ()
 def _primary(path: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """The defaults list's (group, option) pairs, and the keys with what is said of them."""
     text = path.read_text(encoding="utf-8")
-    pairs = re.findall(r"^  - (\w+): (\S+)", text, flags=re.MULTILINE)
-    return pairs, list(_keys(path, ""))
+    pairs: list[tuple[str, str]] = re.findall(r"^  - (\w+): (\S+)", text, flags=re.MULTILINE)
+    keys = list(_keys(path, ""))
+    for other in re.findall(r"^  - (?!_self_)(\w+)$", text, flags=re.MULTILINE):  # one that it builds on
+        below, more = _primary(path.with_stem(other))
+        pairs, keys = [*below, *pairs], [*keys, *more]
+    return pairs, keys
 
 
 def _keys(path: Path, prefix: str) -> Iterator[str]:
