@@ -80,7 +80,7 @@ def labels(c: Comparison, best: Sequence[Row]) -> Picture:
     shown = {key: curve for key, curve in c.curves.items() if key in names or c.baseline in key}
     named = {" ".join(key) or "all": curve for key, curve in shown.items()}
     of_all = "" if len(named) == len(c.curves) else f"; {len(named)} of {len(c.curves)}"
-    return drawn(plots.labels(named), f"means, and the seeds' standard deviations{of_all}")
+    return drawn(plots.labels(named), f"means, and their 95 % intervals over seeds and images{of_all}")
 
 
 def cost(rows: Sequence[Row], named: Sequence[Row]) -> Picture:

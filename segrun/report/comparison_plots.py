@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.comparison.bootstrap import Floats
+from segrun.comparison.bootstrap import LEVEL, Floats
 from segrun.comparison.efficiency import Curve
 from segrun.comparison.runs import Run
 from segrun.comparison.scoring import Row
@@ -20,6 +20,7 @@ from segrun.report.page import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 NUMBERED = 12  # classes up to which a confusion matrix shows its numbers
 
 
@@ -43,16 +44,21 @@ def differences(rows: Sequence[Row]) -> Figure:
 
 
 def labels(curves: Mapping[str, Curve]) -> Figure:
-    """Score over labelled images, on a logarithmic scale; bars are the seeds' standard deviation."""
+    """Score over labelled images, on a logarithmic scale, with 95 % intervals over seeds and images; those of two
+    seeds may be wider than all scores are apart, and leave the picture."""
     figure = new_figure(8, 4.5)
     axes = figure.subplots()
     for name, curve in curves.items():
         counts = sorted(curve)
-        scores = [100 * curve[count].scores for count in counts]
-        spread = [s.std(ddof=1) if len(s) > 1 else 0.0 for s in scores]
-        axes.errorbar(counts, [s.mean() for s in scores], spread, marker="o", capsize=3, label=name)
+        axes.plot(counts, [100 * curve[count].scores.mean() for count in counts], marker="o", label=name)
+        ends = [100 * np.quantile(means, TAILS) for count in counts if (means := curve[count].means) is not None]
+        if len(ends) == len(counts):
+            axes.fill_between(counts, *np.transpose(ends), alpha=0.12)
     ticks = sorted({count for curve in curves.values() for count in curve})
-    axes.set(xscale="log", xlabel="labelled training images", ylabel="mIoU in %")
+    scores = [100 * point.scores for curve in curves.values() for point in curve.values()]
+    low, high = min(each.min() for each in scores), max(each.max() for each in scores)
+    room = max(2.0, 0.3 * (high - low))
+    axes.set(xscale="log", xlabel="labelled training images", ylabel="mIoU in %", ylim=(low - room, high + room))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.legend(fontsize=7)
