@@ -79,6 +79,8 @@ def in_our_words(
         if full := re.search(r"full_key: (\S+)", str(error.__cause__ or "")):
             key = full[1]
         return f"there is no key {key!r}. {closest(key, keys())}"
+    if found := re.search(r"unexpected keyword argument '(\w+)'", text):
+        return f"hydra.sweeper.{found[1]}: the sweeper that is chosen has no such key."
     if found := re.match(r"Ambiguous value for argument '(.*)'", text):
         return f"{found[1]}: several values are for a sweep: segrun train -m …; one value with commas is quoted."
     first = text.splitlines()[0] if text else type(error).__name__

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before its client reads it
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)  # two workers, two cores
 
 # a run of seconds: small pictures, the smallest of everything

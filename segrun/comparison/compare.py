@@ -46,7 +46,7 @@ class Comparison:
         place = self.by.index("labels")
         for row in self.rows:
             if row.point:
-                count = next(iter(row.cell.runs.values())).labelled
+                count = next(iter(row.cell.runs.values())).count("train")
                 found[row.key[:place] + row.key[place + 1 :]][count] = row.point
         return {key: curve for key, curve in found.items() if len(curve) > 1}
 
@@ -116,6 +116,8 @@ def compare(
 
 
 def _unended(runs: Sequence[Run]) -> RequestError:
+    if ended := next((run for run in runs if run.result), None):
+        return RequestError(f"none of the runs that have ended tells what it was: {ended.folder} has no config.yaml")
     first = runs[0]
     return RequestError(f"none of the runs has come to an end; {first.folder}: {first.error or 'no result.json'}")
 

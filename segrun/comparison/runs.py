@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Run:
     @property
     def val(self) -> float:
         """mIoU on val; 0 where it has none."""
-        score = self.result["val"]["miou"]
+        score = self.result["val"].get("miou")
         return float(score) if score is not None and score == score else 0.0
 
     @property
@@ -57,20 +57,19 @@ class Run:
         """What its scores.csv is of: test, or val where test was not scored."""
         return "test" if self.result.get("test") else "val"
 
-    @cached_property
-    def labelled(self) -> int:
-        """How many training images it had.
+    def count(self, split: str) -> int:
+        """How many images were in a split.
 
         Raises:
             DataError: nothing tells it.
         """
         if counted := self.result.get("images"):
-            return int(counted["train"])
+            return int(counted[split])
         path = self.folder / "split.json"
         try:
-            return len(json.loads(path.read_bytes())["train"])
+            return len(json.loads(path.read_bytes())[split])
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: does not tell the training images ({error}). Leave the run out.") from error
+            raise DataError(f"{path}: does not tell the images of {split} ({error}). Leave the run out.") from error
 
     def scores(self) -> tuple[Test, Counts]:
         """The images, sorted, and classes it was scored on, and (images, classes, 3) counts: tp, fp, fn.
@@ -80,12 +79,16 @@ class Run:
         """
         path = self.folder / "scores.csv"
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                _, *table = csv.reader(file)
+            text = path.read_bytes().decode()
+            if not text.endswith("\n"):
+                raise ValueError("its last line is cut")
+            _, *table = csv.reader(io.StringIO(text, newline=""))
             places, labels, *counted = zip(*table, strict=True)
             images, classes = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(labels))
             counts = np.array([list(map(int, column)) for column in counted[:3]], np.int64)
             counts = counts.T.reshape(len(images), len(classes), 3)
+            if len(images) != (every := self.count(self.split)):
+                raise ValueError(f"{len(images)} of {every} images")
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"{path}: is not whole ({error}). Train the run anew, or leave it out.") from error
         order = sorted(range(len(images)), key=lambda place: images[place])
@@ -132,8 +135,8 @@ def found(patterns: Sequence[str]) -> list[Run]:
         new = {place: run for place, run in new.items() if "checkpoint" not in run.result}  # of segrun eval
         if not new and not there.keys() & runs.keys():
             raise RequestError(
-                f"runs={pattern}: no run there. Give a run's folder, a folder of runs, or a glob: runs=…; or begin with "
-                "a sweep: segrun train -m strategy=scratch,finetune seed=0,1"
+                f"runs={pattern}: no run there. Give a run's folder, a folder of runs, or a glob: runs=…; or begin "
+                "with a sweep: segrun train -m strategy=scratch,finetune seed=0,1"
             )
         runs |= new
     return list(runs.values())
@@ -147,8 +150,10 @@ def read(folder: Path) -> Run:
         error = ""
         try:
             result = json.loads(path.read_bytes())
-            if not isinstance(result, dict) or not ({"val", "cost"} <= result.keys() or "checkpoint" in result):
-                raise ValueError("val and cost are missing")
+            if not isinstance(result, dict) or not (
+                "checkpoint" in result or all(isinstance(result.get(key), dict) for key in ("val", "cost"))
+            ):
+                raise ValueError("val or cost is missing")
         except ValueError as wrong:
             result, error = {}, f"{path.name} is not whole ({wrong})"
     values = result.pop("config", None) or _loaded(folder / CONFIG)

@@ -6,6 +6,7 @@ import base64
 import csv
 import html
 import io
+import json
 import re
 import resource
 import shutil
@@ -157,13 +158,58 @@ def test_a_browser_shows_the_page(elsewhere: Path) -> None:
 @pytest.mark.usefixtures("no_page")
 def test_wrong_requests_end_in_a_line(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(elsewhere / "runs", {"finetune": 0.0, "l2sp": 0.5}, seeds=1)
-    assert "runs has no value: give runs=…" in refused(capsys)
+    assert "runs=outputs/multirun: no run there. Give a run's folder" in refused(capsys)
     assert "runs=nowhere/*: no run there" in refused(capsys, "runs=nowhere/*")
     assert "baseline=scratch: there are finetune, l2sp." in refused(capsys, "runs=runs", "baseline=scratch")
     assert "by=colour: no run has such a setting" in refused(capsys, "runs=runs", "by=colour")
     assert "draws=5: a hundred or more" in refused(capsys, "runs=runs", "draws=5")
     assert "draws=many: a hundred or more" in refused(capsys, "runs=runs", "draws=many")
     assert not Path("outputs").exists()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_runs_that_are_not_comparable_end_in_a_line(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study(elsewhere / "nuclei", {"finetune": 0.0}, seeds=2)
+    made = Study(9)
+    write(elsewhere / "camvid", made.counts(), synthetic.config(names__dataset="camvid"), images=[*"abcdefghi"])
+    write(elsewhere / "search", made.counts(), synthetic.config("l2sp"), test=False)
+    told = refused(capsys, "runs=nuclei,camvid")
+    assert "nuclei/folder_finetune_all_seed0 and camvid were scored on different images" in told
+    told = refused(capsys, "runs=nuclei,search")
+    assert "search was scored on val alone" in told and "nuclei/folder_finetune_all_seed1 on test" in told
+
+
+@pytest.mark.usefixtures("no_page")
+def test_without_runs_those_of_sweeps_are_compared(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study(elsewhere / "outputs" / "multirun", {"finetune": 0.0, "l2sp": 0.5}, seeds=1)
+    assert len((compare() / "table.csv").read_text().splitlines()) == 3
+    assert "One seed only, so no interval and no test: finetune, l2sp." in capsys.readouterr().out
+
+
+def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, runs, val = Study(6), elsewhere / "runs", {"0": None, "1": float("nan")}
+    for strategy in ("finetune", "l2sp"):
+        for seed, counts in made.runs(4).items():
+            values = synthetic.config(strategy, int(seed))
+            write(runs / f"{strategy}{seed}", counts, values, old=seed == "1", val=val.get(seed, 0.5))
+    shutil.copytree(runs / "l2sp0", runs / "l2sp0_again")
+    cut = {runs / "finetune2" / "result.json": 40, runs / "finetune3" / "scores.csv": 100}
+    for path, kept in cut.items():
+        path.write_bytes(path.read_bytes()[:kept])
+    result = json.loads((runs / "l2sp3" / "result.json").read_text())
+    result["test"]["miou"] = float("nan")
+    (runs / "l2sp3" / "result.json").write_text(json.dumps(result))
+    with (compare("runs=runs") / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["strategy"]: row for row in csv.DictReader(file)}
+    assert [(row["runs"], row["failed"]) for row in rows.values()] == [("2", "2"), ("4", "0")]
+    assert all(0 < float(row["miou"]) < 1 for row in rows.values())
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" (")[0] for line in told if line.startswith(("failed", "2 runs"))] == [
+        "2 runs of l2sp have the seed 0 and the same settings; the newest is taken: runs/l2sp0",
+        "failed: finetune: result.json is not whole", "failed: finetune: runs/finetune3/scores.csv: is not whole",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("no_page")
@@ -189,8 +235,8 @@ def test_five_thousand_runs_fit_into_a_gibibyte(elsewhere: Path) -> None:
                 }
                 own["strategy"] = {**values["strategy"], "backbone_lr": 0.01 * strategy}
                 write(elsewhere / "runs" / f"s{strategy}_{labels}_{seed}", counts, own)
-    code = "import resource, sys\nfrom segrun.cli import main\ntry: main(['compare', 'runs=runs'])\n"
-    code += "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = "from segrun.cli import main\ntry: main(['compare', 'runs=runs'])\n"
+    code += "finally: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # kB, its own alone
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

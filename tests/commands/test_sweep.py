@@ -35,6 +35,7 @@ def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     assert sweep("strategy=scratch", "seed=0,1") == 0
     told = capsys.readouterr().out
     assert "2 jobs" in told and told.count("done") >= 2
+    assert told.splitlines()[-1] == "next: segrun compare runs=outputs/multirun"
     folders = jobs()
     assert len(folders) == 2 and not any("=" in path.name or "," in path.name for path in folders)
     before = [(folder / "result.json").read_bytes() for folder in folders]
@@ -86,10 +87,11 @@ def test_combinations_that_ask_for_the_same_run_are_one_job(capsys: pytest.Captu
     assert "1 jobs, for 2 of which some ask for the same run" in capsys.readouterr().out
 
 
-def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path) -> None:
-    assert sweep("strategy=scratch", "test=false") == 0
-    (folder,) = (elsewhere / "outputs" / "search").iterdir()
-    assert json.loads((folder / "result.json").read_text())["test"] is None
+def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("strategy=scratch", "seed=0,1", "test=false") == 0
+    folders = [*(elsewhere / "outputs" / "search").iterdir()]
+    assert [json.loads((folder / "result.json").read_text())["test"] for folder in folders] == [None, None]
+    assert "next: segrun compare" not in capsys.readouterr().out  # what val has scored is not to be compared with runs
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_other_commands_run_every_combination_and_tell_what_failed_at_the_end(
 
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(elsewhere: Path) -> None:
-    line = [sys.executable, "-m", "segrun", *WORDS, "strategy=scratch", "trainer.epochs=3"]
+    line = [sys.executable, "-m", "segrun", *WORDS, "strategy=scratch", "trainer.epochs=2"]
     line += ["seed=0,1,2", "labels=4,8", "optimizer.lr=1e-3,1e-2"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     multirun = elsewhere / "outputs" / "multirun"

@@ -74,7 +74,8 @@ def test_the_jobs_end_saved_when_the_sweep_is_killed(elsewhere: Path) -> None:
     assert not list(elsewhere.glob("outputs/multirun/*/result.json"))
 
 
-def test_joblib_shares_the_threads_out() -> None:
+def test_joblib_shares_the_threads_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
     joblib = pytest.importorskip("joblib")
     import torch
 

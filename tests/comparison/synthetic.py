@@ -75,21 +75,23 @@ def config(strategy: str = "finetune", seed: int = 0, labels: int | str = "all",
 
 def write(
     folder: Path, counts: Counts, values: Mapping[str, Any], val: float | None = 0.7, classes: Sequence[str] = CLASSES,
-    images: Sequence[str] | None = None, old: bool = False, seconds: float = 12.0,
+    images: Sequence[str] | None = None, old: bool = False, seconds: float = 12.0, test: bool = True,
 ) -> Path:  # fmt: skip
-    """A run that has ended. old: as before result.json held the config."""
+    """A run that has ended. old: as before result.json held the config; test: no trial of a search."""
     folder.mkdir(parents=True)
-    names = images or [f"test/p{place:03}" for place in range(len(counts))]
+    split = "test" if test else "val"
+    names = images or [f"{split}/p{place:03}" for place in range(len(counts))]
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("image", "class", "tp", "fp", "fn"))
         for name, image in zip(names, counts.tolist(), strict=True):
             rows.writerows((name, label, *three) for label, three in zip(classes, image, strict=True))
     train = 40 if values["labels"] == "all" else int(values["labels"])
-    splits = {"train": [f"train/p{place:03}" for place in range(train)], "val": ["val/p0"], "test": list(names)}
+    splits = {"train": [f"train/p{place:03}" for place in range(train)], "val": ["val/p0"], "test": ["test/p0"]}
+    splits[split] = list(names)
     result: dict[str, Any] = {
         "val": {"miou": val, "confusion": confusion(counts)},
-        "test": {"miou": miou(counts), "confusion": confusion(counts)},
+        "test": {"miou": miou(counts), "confusion": confusion(counts)} if test else None,
         "cost": {"parameters_trained": 1000, "seconds": seconds, "peak_memory_bytes": 2**30,
                  "images_per_second": 400 / seconds, "checkpoint_bytes": 5_000_000},
         "names": values["names"], "seed": values["seed"], "labels": values["labels"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segrun.comparison.cells import Cell, blocks, cells, chosen, completed, refuse_budgets, telling, varying
+from segrun.comparison.cells import Cell, blocks, cells, chosen, completed, refuse_budgets, telling, uneven, varying
 from segrun.comparison.runs import Run, copy_of, settings
 from segrun.errors import RequestError
 from tests.comparison.synthetic import config
@@ -145,3 +145,15 @@ def test_other_budgets_are_refused_inside_a_block_with_both_folders() -> None:
         table(run(trainer__steps=None), run("l2sp", trainer__steps=None, trainer__batch_size=8))
     table(one, other, by=("strategy", "trainer.steps"))
     table(run(labels=5), run("l2sp", labels=20, trainer__steps=200), by=("strategy", "labels"))
+
+
+def test_label_counts_of_other_budgets_are_told() -> None:
+    def told(*runs: Run, by: tuple[str, ...] = ("strategy", "labels")) -> bool:
+        return bool(uneven(cells(runs, by)[0], by))
+
+    assert told(run(labels=5, trainer__steps=None), run(labels=20, trainer__steps=None))
+    assert told(run(labels=5), run(labels=20, trainer__steps=200))
+    assert not told(run(labels=5), run(labels=20), run("l2sp", labels=5, trainer__steps=200))
+    assert not told(run(labels=5, trainer__steps=None), run("l2sp", labels=20, trainer__steps=None))
+    assert not told(run(labels=5, trainer__steps=None), run(labels=20, trainer__steps=None, ended=False))
+    assert not told(run(trainer__steps=None), run("l2sp", trainer__steps=None), by=("strategy",))

@@ -72,6 +72,18 @@ def test_labels_make_blocks_curves_and_sentences(elsewhere: Path) -> None:
     assert (other.compared, other.worths) == ("labels", []) and list(other.blocks) == [("finetune",), ("l2sp",)]
 
 
+def test_what_labels_are_worth_is_not_told_without_the_budgets(elsewhere: Path) -> None:
+    made = Study(6)
+    for strategy in ("finetune", "l2sp"):
+        for labels in (5, 20):
+            values = config(strategy, 0, labels, trainer__steps=None)
+            write(elsewhere / f"{strategy}{labels}", made.counts(0.1 * labels), values)
+    c = compared()
+    assert c.worths and [note[:39] for note in c.notes] == ["label counts had different budgets (of "]
+    study(elsewhere / "equal", {"finetune": 0.0, "l2sp": 0.2}, labels=(5, 20), seeds=1)
+    assert compared("equal").worths and not compared("equal").notes
+
+
 def test_without_finetune_the_first_is_the_baseline(elsewhere: Path) -> None:
     study(elsewhere, {"scratch": 0.0, "l2sp": 0.1}, seeds=2)
     assert compared().baseline == "l2sp" and compared(baseline="scratch").baseline == "scratch"
@@ -148,13 +160,16 @@ def test_a_run_without_scores_on_val_is_compared(elsewhere: Path) -> None:
 
 def test_runs_scored_on_val_are_said_to_be(elsewhere: Path) -> None:
     for strategy in ("finetune", "l2sp"):
-        folder = write(elsewhere / strategy, Study(6).counts(), config(strategy))
-        result = json.loads((folder / "result.json").read_text())
-        (folder / "result.json").write_text(json.dumps({**result, "test": None}))
+        write(elsewhere / "search" / strategy, Study(6).counts(), config(strategy), test=False)
     c = compared()
     assert c.split == "val" and sentences(c)[-1].startswith("All are scored on val, by which their epochs were chosen")
-    write(elsewhere / "tested", Study(7).counts(), config("scratch"))
-    with pytest.raises(RequestError, match=r"were scored on different images of test and val \(test/p006\)"):
+
+
+def test_trials_of_a_search_are_not_put_beside_runs(elsewhere: Path) -> None:
+    """Not even if all else agrees: the same images, settings and seed."""
+    write(elsewhere / "search" / "one", Study(6).counts(), config(), test=False)
+    write(elsewhere / "run", Study(6).counts(), config(), images=[f"val/p{n:03}" for n in range(6)])
+    with pytest.raises(RequestError, match=r"^search/one was scored on val alone.* and run on test. Name runs of one"):
         compared()
 
 
@@ -205,6 +220,13 @@ def test_runs_of_which_none_has_ended_are_refused(elsewhere: Path) -> None:
     for path in elsewhere.glob("*/config.yaml"):
         path.rename(path.with_name("error.txt"))
     with pytest.raises(RequestError, match="none of the runs has come to an end"):
+        compared()
+
+
+def test_runs_that_do_not_tell_what_they_are_cannot_be_compared(elsewhere: Path) -> None:
+    write(elsewhere / "one", Study(4).counts(), config(), old=True)
+    (elsewhere / "one" / "config.yaml").unlink()
+    with pytest.raises(RequestError, match=r"^none of the runs that have ended tells .*: one has no config.yaml$"):
         compared()
 
 

@@ -47,7 +47,9 @@ def test_folders_of_eval_are_no_runs(elsewhere: Path) -> None:
     assert [run.folder.name for run in found(["."])] == ["one"]
 
 
-@pytest.mark.parametrize("text", ['{"val": {"mi', "", "null", "[1]", "{}", '{"val": {}}', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ['{"val": {"mi', "", "null", "[1]", "{}", '"checkpoint"', '{"val": {}, "cost": null}', "\udcff"]
+)
 def test_a_result_that_is_not_whole_counts_for_none(text: str, elsewhere: Path) -> None:
     folder = write(elsewhere / "one", COUNTS, config("l2sp"))
     (folder / "result.json").write_bytes(text.encode(errors="surrogateescape"))
@@ -71,10 +73,10 @@ def test_a_failed_run_says_why_and_an_ended_one_has_no_failure_left(elsewhere: P
 def test_older_results_take_config_and_number_of_images_from_their_files(elsewhere: Path) -> None:
     new, old = (read(write(elsewhere / str(old), COUNTS, config("l2sp", 3, 20), old=old)) for old in (False, True))
     assert new.settings == old.settings and new.settings["optimizer.lr"] == "0.001"
-    assert (new.seed, old.seed, new.labelled, old.labelled) == ("3", "3", 20, 20)
+    assert (new.seed, old.seed, new.count("train"), old.count("train")) == ("3", "3", 20, 20)
     (elsewhere / "True" / "split.json").unlink()
-    with pytest.raises(DataError, match=r"split.json: does not tell the training images .* Leave the run out"):
-        _ = read(elsewhere / "True").labelled
+    with pytest.raises(DataError, match=r"split.json: does not tell the images of train .* Leave the run out"):
+        read(elsewhere / "True").count("train")
     for text in ("", "a: [", "- 1", "other: yaml"):
         (elsewhere / "True" / "config.yaml").write_text(text)
         assert not read(elsewhere / "True").settings
@@ -86,7 +88,7 @@ def test_settings_are_what_changes_the_outcome() -> None:
 
     same = settings()
     for copied in ("seed", "output", "trainer__device", "split__fold", "split__seed", "dataset__root", "names__rules",
-                   "names__hydra", "names__tracker", "names__search", "test"):  # fmt: skip
+                   "names__hydra", "names__tracker", "names__search", "names__experiment", "test"):  # fmt: skip
         assert settings(**{copied: 7}) == same, copied
     for telling in (
         "labels",
@@ -142,3 +144,14 @@ def test_scores_that_are_not_whole_are_refused(kept: int, elsewhere: Path) -> No
     path.unlink()
     with pytest.raises(DataError, match=r"scores.csv: is not whole"):
         read(folder).scores()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_scores_that_end_with_a_line_or_image_too_early_are_refused(old: bool, elsewhere: Path) -> None:
+    folder = write(elsewhere / "one", COUNTS, config(), old=old)
+    path = folder / "scores.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    for kept, says in ((lines[:7], "2 of 4 images"), (lines[:6], "reshape"), ([*lines[:-1], "x"], "line is cut")):
+        path.write_text("".join(kept))
+        with pytest.raises(DataError, match=rf"scores.csv: is not whole \(.*{says}"):
+            read(folder).scores()
