@@ -33,9 +33,21 @@ class Cell:
     key: Key
     runs: Mapping[str, Run]
     failed: tuple[Run, ...] = ()
+    name: str = ""
 
     def __str__(self) -> str:
-        return " ".join(self.key) or "all"
+        return self.name
+
+
+def called(by: Sequence[str], key: Key) -> str:
+    """A cell's values in a sentence: finetune, 20 labels, optimizer.lr=0.001."""
+    return ", ".join(_word(*pair) for pair in zip(by, key, strict=True)) or "all"
+
+
+def _word(key: str, value: str) -> str:
+    if key == "labels":
+        return f"{value} of the labels" if value.startswith("0.") else f"{value} labels"
+    return value if key in FIRST else f"{key}={value}"
 
 
 def cells(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[Cell], list[str]]:
@@ -45,28 +57,28 @@ def cells(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[Cell], list[str]
         RequestError: runs of one cell and seed differ.
     """
     notes: list[str] = []
-    found = [_cell(key, group, notes) for key, group in grouped(runs, by).items()]
+    found = [_cell(key, called(by, key), group, notes) for key, group in grouped(runs, by).items()]
     return sorted(found, key=lambda cell: [_order(value) for value in cell.key]), notes
 
 
-def _cell(key: Key, group: Sequence[Run], notes: list[str]) -> Cell:
+def _cell(key: Key, name: str, group: Sequence[Run], notes: list[str]) -> Cell:
     ended: dict[str, Run] = {}
     failed = tuple(run for run in group if not run.result)
     for seed, alike in sorted(by_seed(group).items(), key=lambda item: _order(item[0])):
         if differing := varying(alike):
             raise RequestError(
-                f"{len(alike)} runs of {' '.join(key)} have the seed {seed} and differ in {listed(differing, 3)}. "
+                f"{len(alike)} runs of {name} have the seed {seed} and differ in {listed(differing, 3)}. "
                 f"Compare by that, too: by=[…,{differing[0]}]; or let val choose: choose=[{differing[0]}]."
             )
         ended[seed] = max(alike, key=lambda run: (run.folder / RESULT).stat().st_mtime)
         if len(alike) > 1:
             notes.append(
-                f"{len(alike)} runs of {' '.join(key)} have the seed {seed} and the same settings; the newest is "
+                f"{len(alike)} runs of {name} have the seed {seed} and the same settings; the newest is "
                 f"taken: {ended[seed].folder}"
             )
     if differing := varying([*ended.values()]):
-        notes.append(f"the runs of {' '.join(key)} differ in {listed(differing, 3)}, and not in their seed alone")
-    return Cell(key, ended, failed)
+        notes.append(f"the runs of {name} differ in {listed(differing, 3)}, and not in their seed alone")
+    return Cell(key, ended, failed, name)
 
 
 def by_seed(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -119,15 +131,14 @@ def chosen(runs: Sequence[Run], by: Sequence[str], keys: Sequence[str]) -> tuple
             continue
         common = set.intersection(*(set(seeds) for seeds in tried.values()))
         if not common:
-            raise RequestError(f"choose={listed(keys)}: the runs of {' '.join(cell)} have no seed in common.")
+            raise RequestError(f"choose={listed(keys)}: the runs of {called(by, cell)} have no seed in common.")
         val = {values: mean(seeds[seed][-1].val for seed in common) for values, seeds in tried.items()}
         best = max(val, key=lambda values: val[values])
         left += every[best]
         named = ", ".join(f"{key}={value}" for key, value in zip(keys, best, strict=True))
         unended = f"; {len(every) - len(tried)} have no run that has ended" if len(every) > len(tried) else ""
         notes.append(
-            f"{' '.join(cell) or 'all'}: {named}, the best of {len(tried)} by val (seeds {listed(sorted(common))})"
-            f"{unended}"
+            f"{called(by, cell)}: {named}, the best of {len(tried)} by val (seeds {listed(sorted(common))}){unended}"
         )
     return left, notes
 
@@ -147,12 +158,12 @@ def blocks(keyed: Iterable[K], place: int) -> dict[Key, list[K]]:
     return dict(found)
 
 
-def completed(table: Sequence[Cell], place: int) -> list[Cell]:
+def completed(table: Sequence[Cell], by: Sequence[str], place: int) -> list[Cell]:
     """With an empty cell where a block has none of a value that other blocks have at `place`."""
     values = list(dict.fromkeys(cell.key[place] for cell in table))
     there = {cell.key: cell for cell in table}
     keys = [(*rest[:place], value, *rest[place:]) for rest in blocks(table, place) for value in values]
-    return [there.get(key) or Cell(key, {}) for key in keys]
+    return [there.get(key) or Cell(key, {}, name=called(by, key)) for key in keys]
 
 
 def refuse_budgets(table: Sequence[Cell], by: Sequence[str], place: int) -> None:

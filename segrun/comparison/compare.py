@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from segrun.comparison.bootstrap import DRAWS, Resampled, difference, holm
-from segrun.comparison.cells import Cell, Key, blocks, cells, chosen, completed, refuse_budgets, telling, uneven
+from segrun.comparison.cells import Cell, Key, blocks, called, cells, chosen, completed, refuse_budgets, telling, uneven
 from segrun.comparison.efficiency import Curve, Point, Worth, worth
 from segrun.comparison.runs import Run, Test
 from segrun.comparison.scoring import Row, Scoring
@@ -56,11 +56,12 @@ class Comparison:
         if self.compared == "labels":
             return []
         found: list[Worth] = []
-        place = [key for key in self.by if key != "labels"].index(self.compared)
+        by = [key for key in self.by if key != "labels"]
+        place = by.index(self.compared)
         for key, curve in self.curves.items():
             base = (*key[:place], self.baseline, *key[place + 1 :])
             if key != base and base in self.curves:
-                found += worth(" ".join(key), curve, " ".join(base), self.curves[base])
+                found += worth(called(by, key), curve, called(by, base), self.curves[base])
         return found
 
 
@@ -96,7 +97,7 @@ def compare(
     refuse_budgets(table, by, place)
     scoring = Scoring(draws, curves="labels" in by)
     rows: list[Row] = []
-    for block in blocks(completed(table, place), place).values():
+    for block in blocks(completed(table, by, place), place).values():
         rows += _beside([scoring(cell) for cell in block], place, baseline)
     if scoring.first is None:
         raise _unended([run for row in rows for run in row.cell.failed])

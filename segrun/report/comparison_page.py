@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segrun.comparison.cells import called
 from segrun.comparison.compare import Comparison
 from segrun.comparison.scoring import Row
 from segrun.report import comparison as words
@@ -78,7 +79,8 @@ def labels(c: Comparison, best: Sequence[Row]) -> Picture:
     place = c.by.index("labels")
     names = {row.key[:place] + row.key[place + 1 :] for row in best}
     shown = {key: curve for key, curve in c.curves.items() if key in names or c.baseline in key}
-    named = {" ".join(key) or "all": curve for key, curve in shown.items()}
+    by = [key for key in c.by if key != "labels"]
+    named = {called(by, key): curve for key, curve in shown.items()}
     of_all = "" if len(named) == len(c.curves) else f"; {len(named)} of {len(c.curves)}"
     return drawn(plots.labels(named), f"means, and their 95 % intervals over seeds and images{of_all}")
 

@@ -125,14 +125,14 @@ def test_the_page_has_every_section_and_its_pictures_are_whole(elsewhere: Path) 
     (elsewhere / "runs" / "folder_l2sp_20_seed1" / "result.json").unlink()
     page = shown(compare("runs=runs"))
     assert [html.unescape(title) for title in re.findall("<h2>(.*?)</h2>", page)] == SECTIONS
-    assert "l2sp 5 is better than finetune" in page and "&lt;b&gt;&amp;" in page and "<b>" not in page
+    assert "l2sp, 5 labels is better than finetune" in page and "&lt;b&gt;&amp;" in page and "<b>" not in page
     assert "http" not in re.sub('"data:[^"]*"', "", page)  # nothing is fetched
     figures = re.findall(r'<img src="data:image/png;base64,([^"]*)" alt="([^"]*)"', page)
     pictures = {
         html.unescape(name): np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data, name in figures
     }
     assert page.count("<img") == len(figures) and all(min(pixels.shape[:2]) > 9 for pixels in pictures.values())
-    assert {"test__p001: image", "truth", "l2sp 5", "where they differ"} <= pictures.keys()
+    assert {"test__p001: image", "truth", "l2sp, 5 labels", "where they differ"} <= pictures.keys()
     apart = (pictures["where they differ"] == 255).all(-1)
     assert apart.sum() == 100 - 16 and apart[:10, :10].sum() == 84  # of squares with sides of 10 and 4
 

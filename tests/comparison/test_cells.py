@@ -122,7 +122,7 @@ def test_a_cell_that_a_block_lacks_is_empty() -> None:
     table, _ = cells(
         [run("finetune", labels=5), run("finetune", labels=20), run("l2sp", labels=5)], ["strategy", "labels"]
     )
-    whole = completed(table, 0)
+    whole = completed(table, ["strategy", "labels"], 0)
     assert {(cell.key, len(cell.runs)) for cell in whole} == {
         (("finetune", "5"), 1), (("finetune", "20"), 1), (("l2sp", "5"), 1), (("l2sp", "20"), 0),
     }  # fmt: skip

@@ -123,7 +123,7 @@ def test_failed_broken_and_missing_runs_are_told(elsewhere: Path) -> None:
     assert [line.rpartition(" (")[0] for line in told[:3]] != [] and len(told) == 4
     assert any("out of memory" in line for line in told) and any("result.json is not whole" in line for line in told)
     assert any("scores.csv: is not whole" in line for line in told)
-    assert told[-1] == "missing: finetune 20, seed 1"
+    assert told[-1] == "missing: finetune, 20 labels, seed 1"
     assert c.notes == ("left out, since no config tells what it is: nameless (no config)",)
 
 
@@ -133,7 +133,7 @@ def test_a_cell_that_was_never_begun_is_missing(elsewhere: Path) -> None:
         (elsewhere / f"folder_finetune_20_seed{seed}" / "result.json").unlink()
         (elsewhere / f"folder_finetune_20_seed{seed}" / "config.yaml").unlink()
     c = compared()
-    assert gone(c) == ["missing: finetune 20, seed 0", "missing: finetune 20, seed 1"]
+    assert gone(c) == ["missing: finetune, 20 labels, seed 0", "missing: finetune 20, seed 1"]
     assert next(row for row in c.rows if row.key == ("l2sp", "20")).difference is None
 
 
