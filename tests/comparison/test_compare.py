@@ -133,7 +133,7 @@ def test_a_cell_that_was_never_begun_is_missing(elsewhere: Path) -> None:
         (elsewhere / f"folder_finetune_20_seed{seed}" / "result.json").unlink()
         (elsewhere / f"folder_finetune_20_seed{seed}" / "config.yaml").unlink()
     c = compared()
-    assert gone(c) == ["missing: finetune, 20 labels, seed 0", "missing: finetune 20, seed 1"]
+    assert gone(c) == ["missing: finetune, 20 labels, seed 0", "missing: finetune, 20 labels, seed 1"]
     assert next(row for row in c.rows if row.key == ("l2sp", "20")).difference is None
 
 
