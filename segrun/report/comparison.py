@@ -63,7 +63,12 @@ def standing(c: Comparison) -> Table:
 
 def sentences(c: Comparison) -> list[str]:
     """What can be said, and what cannot."""
-    return [*_highest(c), *_differences(c), *map(str, c.worths)]
+    return [*answer(c), *map(str, c.worths)]
+
+
+def answer(c: Comparison) -> list[str]:
+    """Which is best, and whether that is sure."""
+    return [*_highest(c), *_differences(c)]
 
 
 def _highest(c: Comparison) -> Iterator[str]:

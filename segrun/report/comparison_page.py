@@ -30,11 +30,12 @@ def comparison_page(c: Comparison, title: str) -> str:
     best = ranked(c, CELLS)
     there = [row for row in c.rows if row.score]
     of_all = "" if len(best) == len(there) else f", of the {len(best)} best ranked of {len(there)}"
-    said = [Note(line) for line in words.sentences(c)]
+    said = [Note(line) for line in words.answer(c)]
+    worths = [Note(str(worth)) for worth in c.worths]
     absent = words.gone(c)
     sections = [
         Section("answer", [*said, scores(c), words.score_table(c)]),
-        *([Section("labels", [labels(c, best)])] if c.curves else []),
+        *([Section("labels", [labels(c, best), *worths])] if c.curves else []),
         Section("score and cost", [cost(there, best), words.cost_table(c)]),
         Section("classes", [words.class_table(c), *matrices(best, c.test[1], of_all)]),
         Section("training", [drawn(plots.training(best), f"val mIoU, means over the seeds{of_all}")]),
@@ -75,10 +76,11 @@ def scores(c: Comparison) -> Picture:
 
 
 def labels(c: Comparison, best: Sequence[Row]) -> Picture:
-    """Of the best ranked, and of the baselines."""
+    """Of all, or where they are many of the best ranked and of the baselines."""
     place = c.by.index("labels")
     names = {row.key[:place] + row.key[place + 1 :] for row in best}
-    shown = {key: curve for key, curve in c.curves.items() if key in names or c.baseline in key}
+    few = len(c.curves) <= CELLS
+    shown = {key: curve for key, curve in c.curves.items() if few or key in names or c.baseline in key}
     by = [key for key in c.by if key != "labels"]
     named = {called(by, key): curve for key, curve in shown.items()}
     of_all = "" if len(named) == len(c.curves) else f"; {len(named)} of {len(c.curves)}"

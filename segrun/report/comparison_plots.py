@@ -77,6 +77,7 @@ def pareto(rows: Sequence[Row], named: Sequence[Row]) -> Figure:
                 at = (row.cost[key], 100 * row.score.mean)
                 axes.annotate(str(row.cell), at, textcoords="offset points", xytext=(4, 3), fontsize=7)
         axes.plot(*zip(*front(points), strict=True), color="tab:orange", drawstyle="steps-post", zorder=0)
+        axes.margins(x=0.2)  # room for names
         axes.set(xlabel=what, ylabel="mIoU in %")
     return figure
 
@@ -102,7 +103,7 @@ def training(rows: Sequence[Row]) -> Figure:
                     steps.setdefault(line["step"], []).append(100 * line["val"]["miou"])
         axes.plot(sorted(steps), [np.mean(steps[step]) for step in sorted(steps)], marker=".", label=str(row.cell))
     axes.set(xlabel="step", ylabel="val mIoU in %")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
