@@ -24,12 +24,12 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     """Train as `segrun train <overrides>` does; returns the run's folder, checkpoint and scores.
 
     Raises:
-        segrun.errors.SegrunError: what the command line would have printed.
+        segrun.errors.SegrunError: what the command line would have printed; or words that ask for many trainings.
     """
     from segrun import config
     from segrun.commands import train as command
 
-    result = command.run(config.compose("train", overrides))
+    result = command.run(config.compose("train", overrides, single=True))
     assert isinstance(result, command.TrainResult)
     return result
 

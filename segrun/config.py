@@ -36,8 +36,9 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
-def compose(name: str, overrides: Sequence[str] = ()) -> Config:
-    """The config that the command line would make; errors are the command line's own."""
+def compose(name: str, overrides: Sequence[str] = (), single: bool = False) -> Config:
+    """The config that the command line would make; errors are the command line's own. single: words that ask for a
+    sweep by themselves (search=rates) are refused."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -47,6 +48,8 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     wrong = explained(overrides, partial(all_keys, name), options)
     with wrong, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
+    if single and cfg.hydra.mode is not None and cfg.hydra.mode.name == "MULTIRUN":
+        raise RequestError(f"{' '.join(overrides)}: asks for many trainings, which the command line does: segrun {name}")
     return unhooked(cfg)
 
 

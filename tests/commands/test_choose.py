@@ -12,6 +12,7 @@ import segrun
 from segrun import cli
 from segrun.data.sets.shapes import Shapes
 from segrun.engine import checkpoint
+from segrun.errors import RequestError
 from tests.conftest import QUICK, stopped_after
 
 WORDS = [*QUICK, "strategy=scratch", "dataset.val=2", "dataset.test=2", "trainer.steps=6"]
@@ -124,4 +125,11 @@ def test_what_cannot_be_chosen_among_is_refused_before_anything_is_run(
     assert choose(*words) == 2
     said = capsys.readouterr().err
     assert told in " ".join(said.split()) and "Traceback" not in said and len(said.splitlines()) <= 2
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("word", ["search=rates", "experiment=compare_transfer"])
+def test_from_python_many_trainings_are_refused(word: str, elsewhere: Path) -> None:
+    with pytest.raises(RequestError, match=f"^{word}: asks for many trainings"):
+        segrun.train([word])
     assert not Path("outputs").exists()
