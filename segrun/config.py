@@ -49,7 +49,8 @@ def compose(name: str, overrides: Sequence[str] = (), single: bool = False) -> C
     with wrong, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
     if single and cfg.hydra.mode is not None and cfg.hydra.mode.name == "MULTIRUN":
-        raise RequestError(f"{' '.join(overrides)}: asks for many trainings, which the command line does: segrun {name}")
+        asked = " ".join(overrides)
+        raise RequestError(f"{asked}: asks for many trainings, which the command line does: segrun {name}")
     return unhooked(cfg)
 
 
