@@ -54,6 +54,7 @@ def test_a_wrong_request_is_told(word: str, told: str) -> None:
 @pytest.mark.slow
 def test_the_readme_shows_the_tables_that_the_code_makes() -> None:
     rows = [models.backbone(name) for name in config.options("backbone")]
+    assert all(row.parameters > 1e5 and row.unfit == {} for row in rows), "a backbone that some head does not fit"
     text = README.read_text(encoding="utf-8")
     for table in (backbone_table(rows, here=False), head_table(list(models.heads()))):
         assert markdown(table) in text, "run `segrun models format=markdown` and put its tables into README.md"

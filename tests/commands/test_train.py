@@ -114,15 +114,6 @@ def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
     same(state(whole), state(folder))
 
 
-def test_curves_go_to_tensorboard() -> None:
-    folder = segrun.train([*SCRATCH, "tracker=[tensorboard]"]).folder
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("val/miou")] == [1, 2]
-
-
 def test_ctrl_c_in_a_terminal_reaches_the_workers_and_still_saves(elsewhere: Path) -> None:
     words = [*SCRATCH, "trainer.epochs=200", "trainer.workers=2"]
     process = subprocess.Popen(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,29 +34,37 @@ CASES = {
 }
 
 
-def trained(words: Sequence[str], folder: Path) -> tuple[Path, Path]:
-    """The folders of the same run in this process, and in two."""
+EACH = "import json, sys, segrun\nfor words in json.loads(sys.argv[1]):\n    segrun.train(words)\n"
+
+
+def asked(case: str, folder: Path) -> list[str]:
+    return [*TINY, *CASES[case], f"backbone.weights={folder / 'pretrained.pth'}"]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pretrained weights and, by case, the run of two processes, which have all in turn."""
+    folder = tmp_path_factory.mktemp("two")
+    torch.save(timm.create_model("test_efficientnet").state_dict(), folder / "pretrained.pth")
+    (folder / "each.py").write_text(EACH)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    asked = [*TINY, *words, f"backbone.weights={folder / 'pretrained.pth'}"]
-    done = subprocess.run(
-        [*launch, "-m", "segrun", "train", *asked, f"output={folder / 'two'}"],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    words = [[*asked(case, folder), f"output={folder / case}"] for case in CASES]
+    done = subprocess.run([*launch, str(folder / "each.py"), json.dumps(words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    return segrun.train([*asked, f"output={folder / 'one'}"]).folder, next((folder / "two").rglob("last.ckpt")).parent
+    return folder
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_learn_what_one_does(case: str, elsewhere: Path) -> None:
-    torch.save(timm.create_model("test_efficientnet").state_dict(), elsewhere / "pretrained.pth")
-    one, two = trained(CASES[case], elsewhere)
+def test_two_processes_learn_what_one_does(case: str, two_processes: Path) -> None:
+    one = segrun.train(asked(case, two_processes)).folder
+    (two,) = (path.parent for path in (two_processes / case).rglob("last.ckpt"))
     rows = [[json.loads(row) for row in (f / "metrics.jsonl").read_text().splitlines()] for f in (one, two)]
     assert len(rows[0]) == 2
     for single, double in zip(*rows, strict=True):
         for key in ("losses", "weights"):
             assert single[key] == pytest.approx(double[key], rel=1e-4)
         assert single["val"]["loss"] == pytest.approx(double["val"]["loss"], rel=1e-4)
-    start = torch.load(elsewhere / "pretrained.pth", weights_only=True)
+    start = torch.load(two_processes / "pretrained.pth", weights_only=True)
     weights = [state(folder)["weights"] for folder in (one, two)]
     for name, value in weights[0].items():
         other, before = weights[1][name], start.get(name.removeprefix("backbone.net."))

@@ -99,7 +99,8 @@ def write(
     if not old:
         result |= {"config": values, "images": {split: len(names) for split, names in splits.items()}}
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    (folder / "config.yaml").write_text(yaml.safe_dump(copy.deepcopy(dict(values))), encoding="utf-8")
+    text = yaml.dump(copy.deepcopy(dict(values)), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
     (folder / "split.json").write_text(json.dumps(splits), encoding="utf-8")
     looked = [{"epoch": n, "step": 10 * n, "loss": 1 / n, "val": {"miou": val, "loss": 1.0}} for n in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in looked), encoding="utf-8")

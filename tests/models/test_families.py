@@ -11,7 +11,6 @@ from torchvision import models
 
 from segrun import config
 from segrun.commands import assemble
-from segrun.commands.models import backbone as measured
 from segrun.errors import RequestError
 from segrun.models.backbone import Backbone
 from segrun.models.segmenter import Segmenter
@@ -68,7 +67,7 @@ def test_parts_hold_every_parameter_and_levels_are_what_comes_out(name: str) -> 
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", [*DILATED, *(pytest.param(n, marks=SLOW) for n in LONG[:7])])
+@pytest.mark.parametrize("name", [*DILATED, *(pytest.param(n, marks=SLOW) for n in LONG[:3])])
 def test_dilation_computes_what_the_strided_network_does(name: str, output_stride: int) -> None:
     plain = lively(segmenter(f"backbone={name}", "head=unet").backbone)
     dilated = segmenter(f"backbone={name}", f"backbone.output_stride={output_stride}", "head=unet").backbone
@@ -137,16 +136,6 @@ def expected(whole: nn.Module, images: Tensor, name: str) -> Tensor:
     if name.startswith("regnet"):
         return whole.trunk_output(whole.stem(images))  # type: ignore[no-any-return,operator]
     return whole.features(images)  # type: ignore[no-any-return,operator]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in config.options("backbone") if not name.startswith("efficientnet_lite")]
-)
-def test_every_listed_backbone_builds_and_fits_every_head(name: str) -> None:
-    row = measured(name)
-    assert row.parameters > 1e5 and row.unfit == {}
-    assert row.levels[-1].stride in (16, 32)
 
 
 def test_a_vit_ends_where_the_head_wants_it_and_drops_what_no_head_reads() -> None:
