@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from typing import TYPE_CHECKING
 
 from hydra_plugins.segrun.choosing import FIXED, UNSEEN, Choosing
 from segrun.errors import RequestError
+
+if TYPE_CHECKING:
+    from segrun.commands.choose import Rung
+    from segrun.commands.sweep import Job
 
 BUDGETS = ("trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate")
 Way = Sequence[str]  # the words that ask for it
@@ -54,17 +56,13 @@ class Halving(Choosing):
         overrides = self.parsed(arguments)
         if not any(one.is_sweep_override() for one in overrides):
             overrides = self.parsed([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        swept = [one for one in overrides if one.is_sweep_override()]
-        self.check([one.get_key_element() for one in swept], (*FIXED, *BUDGETS))
-        for one in swept:
-            if not one.is_discrete_sweep():
-                raise RequestError(f"{one.input_line}: is no list of values; a search draws from it: segrun train -m.")
-        (ways,) = BasicSweeper.split_arguments(overrides, None)
+        self.check([one.get_key_element() for one in overrides if one.is_sweep_override()], (*FIXED, *BUDGETS))
+        ways = self.combinations(overrides)
         if len(ways) < 2:
             raise RequestError("one way alone, and nothing to choose: give several, as strategy=finetune,l2sp.")
-        return [list(way) for way in ways]
+        return ways
 
-    def rung(self, ways: Sequence[Way], steps: int, epochs: int) -> Any:
+    def rung(self, ways: Sequence[Way], steps: int, epochs: int) -> Rung:
         """Every way at `steps` steps in all its epochs, looked at on val at their end."""
         from segrun.commands.choose import Rung
 
@@ -72,16 +70,8 @@ class Halving(Choosing):
         jobs = self.trained([[*way, *compressed] for way in ways])
         return Rung(steps, [list(way) for way in ways], jobs, self.objective)
 
-    def trained(self, runs: Sequence[Way]) -> list[Any]:
+    def trained(self, runs: Sequence[Way]) -> list[Job]:
         """The runs' jobs, after those were run that had not been."""
-        from segrun.commands import sweep, train
-
-        jobs, todo = [], []
-        for words in runs:
-            values = self.values(words)
-            jobs.append(sweep.Job(tuple(values["asked"]), train.job_folder(values)))
-            if jobs[-1].wanted(self.config.retry):
-                todo.append(words)
-        if todo:
-            self.launch(todo)
+        jobs = [self.job(words) for words in runs]
+        self.carry_out(jobs, runs)
         return jobs

@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from hydra_plugins.segrun.choosing import UNSEEN, Choosing
 from segrun import config
 from segrun.errors import RequestError, needed
+
+if TYPE_CHECKING:
+    from segrun.commands.sweep import Job
 
 
 class Optuna(Choosing):
@@ -34,15 +37,16 @@ class Optuna(Choosing):
         self.refuse(overrides)
         self.space = {one.get_key_element(): self.values_of(one) for one in overrides if one.is_sweep_override()}
         self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()] + [UNSEEN]
-        self.jobs: dict[Path, Any] = {}  # by folder, as they stood when first seen
+        self.jobs: dict[Path, Job] = {}  # by folder, as they stood when first seen
         self.study = self.opened()
         states = self.optuna.trial.TrialState
         waiting = self.study.get_trials(states=[states.RUNNING])  # of a search that was interrupted
         failed = self.study.get_trials(states=[states.FAIL])
         for trial in self.study.get_trials(deepcopy=False):
-            self.job(trial)
+            self.job_of(trial)
         if self.config.retry:
-            for trial in {str(trial.params): trial for trial in failed if self.job(trial).state == "failed"}.values():
+            still = {str(trial.params): trial for trial in failed if self.job_of(trial).state == "failed"}
+            for trial in still.values():
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
                 waiting.append(self.study.ask(self.space))
         try:
@@ -104,20 +108,15 @@ class Optuna(Choosing):
         shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in trial.params.items()}
         return [*self.fixed, *(f"{key}={value}" for key, value in shown.items())]
 
-    def job(self, trial: Any) -> Any:
-        from segrun.commands import sweep, train
-
-        values = self.values(self.words(trial))
-        job = sweep.Job(tuple(values["asked"]), train.job_folder(values))
+    def job_of(self, trial: Any) -> Job:
+        job = self.job(self.words(trial))
         self.jobs.setdefault(job.folder, job)
         return job
 
     def run(self, trials: Sequence[Any]) -> None:
         """Run the trials' jobs and tell the study what came of them."""
-        jobs = [self.job(trial) for trial in trials]
-        todo = {job.folder: self.words(t) for job, t in zip(jobs, trials, strict=True) if job.wanted(self.config.retry)}
-        if todo:
-            self.launch(list(todo.values()))
+        jobs = [self.job_of(trial) for trial in trials]
+        self.carry_out(jobs, [self.words(trial) for trial in trials])
         for job, trial in zip(jobs, trials, strict=True):
             score = job.result["val"][self.objective] if job.state == "done" else None
             failed = self.optuna.trial.TrialState.FAIL if score is None else None
@@ -130,4 +129,4 @@ class Optuna(Choosing):
         complete = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])
         if complete:
             best = max(complete, key=lambda trial: (trial.value, -trial.number))
-            sweep.winner(self.job(best), best.params, self.objective, best.value)
+            sweep.winner(self.job_of(best), best.params, self.objective, best.value)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +15,9 @@ from omegaconf import DictConfig
 
 from segrun import config
 from segrun.errors import Interrupted, RequestError, needed
+
+if TYPE_CHECKING:  # torch is imported by the first job
+    from segrun.commands.sweep import Job
 
 # beginnings of the words that a strategy is made of; a control has its own
 STRATEGY = ("strategy=", "strategy.", "freeze=", "freeze.", "term=", "term.")
@@ -46,9 +48,37 @@ class Jobs(Sweeper):
         parsed = OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(list(words))
         return list({override.get_key_element(): override for override in parsed}.values())
 
+    def combinations(self, overrides: Sequence[Override]) -> list[list[str]]:
+        """Raises segrun.errors.RequestError for an interval, of which there is no list."""
+        for one in overrides:
+            if one.is_sweep_override() and not one.is_discrete_sweep():
+                raise RequestError(f"{one.input_line}: only a search draws from an interval: hydra/sweeper=optuna.")
+        (combinations,) = BasicSweeper.split_arguments(list(overrides), None)
+        return [list(words) for words in combinations]
+
     def values(self, words: Sequence[str]) -> dict[str, Any]:
-        """The config of one job, as its command will get it."""
-        return config.plain(config.unhooked(self.context.config_loader.load_sweep_config(self.config, list(words))))  # type: ignore[no-any-return]
+        """The config of one job, as its command will get it.
+
+        Raises:
+            RequestError: words that ask for another sweep, which nobody would run.
+        """
+        cfg = self.context.config_loader.load_sweep_config(self.config, list(words))
+        if cfg.hydra.sweeper != self.config.hydra.sweeper:
+            raise RequestError(f"{' '.join(words)}: is a sweep of its own; give search and experiment one value each.")
+        return config.plain(config.unhooked(cfg))  # type: ignore[no-any-return]
+
+    def job(self, words: Sequence[str]) -> Job:
+        """The training that `words` ask for, as it stands."""
+        from segrun.commands import sweep, train
+
+        values = self.values(words)
+        return sweep.Job(tuple(values["asked"]), train.job_folder(values))
+
+    def carry_out(self, jobs: Sequence[Job], every: Sequence[Sequence[str]]) -> None:
+        """Launch those that are wanted. every: their words; some may ask for the same run (workers=0,1)."""
+        todo = {job.folder: words for job, words in zip(jobs, every, strict=True) if job.wanted(self.config.retry)}
+        if todo:
+            self.launch(list(todo.values()))
 
     def launch(self, batch: Sequence[Sequence[str]]) -> None:
         """Run one job for each list of words.
@@ -72,37 +102,23 @@ class Grid(Jobs):
 
     def sweep(self, arguments: list[str]) -> None:
         overrides = self.parsed(arguments)
-        for one in overrides:
-            if one.is_sweep_override() and not one.is_discrete_sweep():
-                raise RequestError(f"{one.input_line}: only a search draws from an interval: hydra/sweeper=optuna.")
-        (asked,) = BasicSweeper.split_arguments(overrides, None)
-        every = [words for own in asked for words in (own, *(beside(own, name) for name in self.controls))]
+        every = [
+            words
+            for own in self.combinations(overrides)
+            for words in (own, *(beside(own, name) for name in self.controls))
+        ]
         combinations = list({frozenset(words): words for words in every}.values())
         if self.task.command != "train":
             self.launch(combinations)
             return
-        from segrun.commands import sweep, train
+        from segrun.commands import sweep
 
-        jobs: dict[Path, sweep.Job] = {}
-        todo: dict[Path, list[str]] = {}
-        for words in combinations:  # some may ask for the same run: workers=0,1
-            values = self.values(words)
-            job = sweep.Job(tuple(values["asked"]), train.job_folder(values))
-            jobs.setdefault(job.folder, job)
-            if job.wanted(self.config.retry):
-                todo.setdefault(job.folder, words)
+        jobs = [self.job(words) for words in combinations]
         try:
-            if todo:
-                self.launch(list(todo.values()))
+            self.carry_out(jobs, combinations)
         finally:
-            self.task.results.append(sweep.summary(list(jobs.values()), len(combinations)))
-
-    def values(self, words: Sequence[str]) -> dict[str, Any]:
-        """Raises segrun.errors.RequestError for words that ask for a sweep other than this one, which read none."""
-        cfg = self.context.config_loader.load_sweep_config(self.config, list(words))
-        if cfg.hydra.sweeper != self.config.hydra.sweeper:
-            raise RequestError(f"{' '.join(words)}: is a sweep of its own; give search and experiment one value each.")
-        return config.plain(config.unhooked(cfg))  # type: ignore[no-any-return]
+            apart = {job.folder: job for job in reversed(jobs)}
+            self.task.results.append(sweep.summary([*reversed(apart.values())], len(combinations)))
 
 
 def beside(words: Sequence[str], control: str) -> list[str]:

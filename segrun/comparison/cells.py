@@ -14,7 +14,6 @@ from segrun.errors import RequestError, listed
 # what users choose by comes first, so that cells are named by it and not by what follows from it
 FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "term", "auxiliary", "balance", "loss",
          "augment", "sizing", "optimizer", "schedule")  # fmt: skip
-BUDGET = ("trainer.steps", "trainer.epochs", "trainer.batch_size", "trainer.accumulate")
 Key = tuple[str, ...]
 
 
@@ -164,44 +163,6 @@ def completed(table: Sequence[Cell], by: Sequence[str], place: int) -> list[Cell
     there = {cell.key: cell for cell in table}
     keys = [(*rest[:place], value, *rest[place:]) for rest in blocks(table, place) for value in values]
     return [there.get(key) or Cell(key, {}, name=called(by, key)) for key in keys]
-
-
-def refuse_budgets(table: Sequence[Cell], by: Sequence[str], place: int) -> None:
-    """What is compared, by the value at `place`, is trained equally long; blocks may differ.
-
-    Raises:
-        RequestError: two runs of a block with different budgets.
-    """
-    if any(key.partition(".")[0] == "trainer" for key in by):
-        return
-    for block in blocks(table, place).values():
-        budgets = {_budget(run): run for cell in block for run in cell.runs.values()}
-        if len(budgets) > 1:
-            (one, first), (other, second), *_ = budgets.items()
-            raise RequestError(
-                f"{first.folder} and {second.folder} had different budgets: {' × '.join(one)}, {' × '.join(other)} "
-                "(steps or epochs × batch × accumulated). Train them equally long (trainer.steps=…), or compare by "
-                "that: by=[…,trainer.epochs]."
-            )
-
-
-def uneven(table: Sequence[Cell], by: Sequence[str]) -> list[str]:
-    """What is to be said where cells that differ in their labels alone were not trained for equally many steps."""
-    for block in blocks(table, by.index("labels")).values() if "labels" in by else ():
-        trained = [{_budget(run) for run in cell.runs.values()} for cell in block if cell.runs]
-        budgets = set().union(*trained)
-        if len(trained) > 1 and (len(budgets) > 1 or any(length.endswith("epochs") for length, *_ in budgets)):
-            return [
-                "label counts had different budgets (of epochs, fewer labels have fewer steps): what more labels bring "
-                "is in part what more steps bring. With trainer.steps=… all have equally many."
-            ]
-    return []
-
-
-def _budget(run: Run) -> Key:
-    """How much it was to train; `trainer.epochs` says nothing where the steps are given."""
-    steps, epochs, *batch = (run.settings.get(key, NONE) for key in BUDGET)
-    return (f"{epochs} epochs" if steps == NONE else f"{steps} steps", *batch)
 
 
 def _order(value: str) -> tuple[int, float, str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from segrun.comparison.bootstrap import DRAWS, Resampled, difference, holm
-from segrun.comparison.cells import Cell, Key, blocks, called, cells, chosen, completed, refuse_budgets, telling, uneven
+from segrun.comparison.budgets import refuse_budgets, uneven
+from segrun.comparison.cells import Cell, Key, blocks, called, cells, chosen, completed, telling
 from segrun.comparison.efficiency import Curve, Point, Worth, worth
 from segrun.comparison.runs import Run, Test
 from segrun.comparison.scoring import Row, Scoring

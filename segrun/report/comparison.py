@@ -91,6 +91,8 @@ def _differences(c: Comparison) -> Iterator[str]:
             f"In {rest} of {len(tested)} comparisons no difference from {c.baseline} is shown (p ≥ {SIGNIFICANT}); "
             "that does not show that there is none."
         )
+    if tested and min(len(row.cell.runs) for row, _ in tested) == 2:
+        yield "Two seeds say little of others: their intervals are three times as wide as those of three (Student's t)."
     if single := [str(row.cell) for row in c.rows if len(row.cell.runs) == 1]:
         yield f"One seed only, so no interval and no test: {listed(single)}."
     if c.split == "val":

@@ -124,10 +124,11 @@ def test_other_commands_run_every_combination_and_tell_what_failed_at_the_end(
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(elsewhere: Path) -> None:
-    line = [sys.executable, "-m", "segrun", *WORDS, "strategy=scratch", "trainer.epochs=2"]
-    line += ["seed=0,1,2", "labels=4,8", "optimizer.lr=1e-3,1e-2"]
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["strategy=scratch", "trainer.epochs=2", "seed=0,1,2", "labels=4,8", "optimizer.lr=1e-3,1e-2"]
+    process = subprocess.Popen([sys.executable, "-m", "segrun", *WORDS, *words], stdout=subprocess.DEVNULL)
     multirun = elsewhere / "outputs" / "multirun"
     deadline = time.monotonic() + 600
     while len(list(multirun.glob("*/result.json"))) < 5 or all(
@@ -141,7 +142,8 @@ def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(elsewhe
 
     def table(*more: str) -> list[list[str]]:
         """What was asked, the scores and the trained parameters; not how long it took."""
-        told = subprocess.run([*line, *more], capture_output=True, text=True, check=True).stdout
+        assert sweep(*words, *more) == 0
+        told = capsys.readouterr().out
         rows = [row.split("│") for row in told[told.rindex("12 jobs") :].splitlines() if row.startswith("│")]
         return [[cell.strip() for cell in row[1:5]] for row in rows]
 

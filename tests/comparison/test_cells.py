@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segrun.comparison.cells import Cell, blocks, cells, chosen, completed, refuse_budgets, telling, uneven, varying
+from segrun.comparison.cells import blocks, cells, chosen, completed, telling, varying
 from segrun.comparison.runs import Run, copy_of, settings
 from segrun.errors import RequestError
 from tests.comparison.synthetic import config
@@ -129,31 +129,3 @@ def test_a_cell_that_a_block_lacks_is_empty() -> None:
     assert {key: [cell.key[0] for cell in each] for key, each in blocks(whole, 0).items()} == {
         ("5",): ["finetune", "l2sp"], ("20",): ["finetune", "l2sp"],
     }  # fmt: skip
-
-
-def test_other_budgets_are_refused_inside_a_block_with_both_folders() -> None:
-    def table(*runs: Run, by: tuple[str, ...] = ("strategy",)) -> None:
-        refuse_budgets([Cell(tuple(each.settings[k] for k in by), {"0": each}) for each in runs], by, 0)
-
-    table(run(), run("l2sp", trainer__epochs=30))  # steps are given
-    one, other = run(), run("l2sp", trainer__steps=200)
-    with pytest.raises(
-        RequestError, match=f"{one.folder} and {other.folder} had different budgets: 100 steps × 4 × 1, "
-    ):
-        table(one, other)
-    with pytest.raises(RequestError, match=r"12 epochs × 4 × 1, 12 epochs × 8 × 1"):
-        table(run(trainer__steps=None), run("l2sp", trainer__steps=None, trainer__batch_size=8))
-    table(one, other, by=("strategy", "trainer.steps"))
-    table(run(labels=5), run("l2sp", labels=20, trainer__steps=200), by=("strategy", "labels"))
-
-
-def test_label_counts_of_other_budgets_are_told() -> None:
-    def told(*runs: Run, by: tuple[str, ...] = ("strategy", "labels")) -> bool:
-        return bool(uneven(cells(runs, by)[0], by))
-
-    assert told(run(labels=5, trainer__steps=None), run(labels=20, trainer__steps=None))
-    assert told(run(labels=5), run(labels=20, trainer__steps=200))
-    assert not told(run(labels=5), run(labels=20), run("l2sp", labels=5, trainer__steps=200))
-    assert not told(run(labels=5, trainer__steps=None), run("l2sp", labels=20, trainer__steps=None))
-    assert not told(run(labels=5, trainer__steps=None), run(labels=20, trainer__steps=None, ended=False))
-    assert not told(run(trainer__steps=None), run("l2sp", trainer__steps=None), by=("strategy",))

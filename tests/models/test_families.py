@@ -36,8 +36,13 @@ def alone(name: str) -> Backbone:
     return segmenter(f"backbone={name}", "head=unet").backbone
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        *((name, head) for name in QUICK for head in HEADS),
+        *(pytest.param(name, head, marks=SLOW) for name in LONG for head in ("unet", "deeplabv3plus", "upernet")),
+    ],
+)
 def test_every_head_fits_and_backward_reaches_just_what_learns(name: str, head: str) -> None:
     model = segmenter(f"backbone={name}", f"head={head}")
     first = next(iter(model.parts()))
