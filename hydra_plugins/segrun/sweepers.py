@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -76,7 +77,10 @@ class Jobs(Sweeper):
 
     def carry_out(self, jobs: Sequence[Job], every: Sequence[Sequence[str]]) -> None:
         """Launch those that are wanted. every: their words; some may ask for the same run (workers=0,1)."""
-        todo = {job.folder: words for job, words in zip(jobs, every, strict=True) if job.wanted(self.config.retry)}
+        todo: dict[Path, Sequence[str]] = {}
+        for job, words in zip(jobs, every, strict=True):
+            if job.wanted(self.config.retry):
+                todo.setdefault(job.folder, words)
         if todo:
             self.launch(list(todo.values()))
 

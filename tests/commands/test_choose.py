@@ -70,6 +70,7 @@ def test_every_rung_halves_the_ways_and_the_best_on_val_is_trained_as_if_alone(
     assert not steps and (winner() / "result.json").read_bytes() == before, "the same line again trains nothing"
 
 
+@pytest.mark.slow
 def test_a_choice_that_was_interrupted_goes_on_and_ends_the_same(elsewhere: Path) -> None:
     line = ("optimizer.lr=1e-2,1e-6", "trainer.steps=4")
     assert choose(*line, "output=whole") == 0

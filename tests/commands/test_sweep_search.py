@@ -62,6 +62,7 @@ def test_a_search_reads_nothing_of_the_test_split_and_names_its_best(
     assert not ended.value.code and "test" in read
 
 
+@pytest.mark.slow
 def test_a_search_that_was_interrupted_ends_as_one_that_was_not(elsewhere: Path) -> None:
     with stopped_after(3) as done:
         assert sweep(*SEARCH, RATE) == 130
@@ -73,6 +74,7 @@ def test_a_search_that_was_interrupted_ends_as_one_that_was_not(elsewhere: Path)
     assert [(t.params, t.value) for t in trials()] == [(t.params, t.value) for t in trials("other")]
 
 
+@pytest.mark.slow
 def test_a_failed_trial_counts_and_is_listed_and_tried_anew_when_asked(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
