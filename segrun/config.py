@@ -222,5 +222,5 @@ def options(group: str) -> list[str]:
 
 @functools.cache
 def all_keys(name: str) -> tuple[str, ...]:
-    """Every key of the default config of a command, for `did you mean`."""
-    return tuple(key for key, _ in _flat(OmegaConf.to_container(compose(name))))
+    """Every group and key of the default config of a command, for `did you mean`."""
+    return tuple(key.removeprefix("names.") for key, _ in _flat(OmegaConf.to_container(compose(name))))

@@ -116,7 +116,7 @@ def test_a_way_that_cannot_be_trained_is_told_and_left(elsewhere: Path, capsys: 
         (["optimizer.lr=interval(1e-4,1e-2)"], "only a search draws from an interval"),
         ([RATES, "budget=11"], "budget=11: 2 rungs, the first of 3 ways with 2 epochs of a step each, take 12"),
         ([RATES, "hydra.sweeper.objective=loss"], "choose one of miou_present"),
-        ([RATES, "hed=fcn"], "there is no key 'hed'"),
+        ([RATES, "hed=fcn"], "there is no key 'hed'. Did you mean head?"),
         (["strategy=finetune,finetun"], "finetune"),
     ],
 )
