@@ -68,7 +68,7 @@ class Halving(Choosing):
 
         compressed = (f"trainer.steps={steps}", f"trainer.eval_every={epochs}", "trainer.patience=null", UNSEEN)
         jobs = self.trained([[*way, *compressed] for way in ways])
-        return Rung(steps, [list(way) for way in ways], jobs, self.objective)
+        return Rung(steps, jobs, self.objective)
 
     def trained(self, runs: Sequence[Way]) -> list[Job]:
         """The runs' jobs, after those were run that had not been."""

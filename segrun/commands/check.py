@@ -26,7 +26,7 @@ from segrun.data.survey import Survey, look_at_all
 from segrun.engine.device import keep_pages
 from segrun.engine.files import new_folder, write_json, write_text
 from segrun.errors import DataError, RequestError, listed
-from segrun.report.console import console, counting
+from segrun.report.console import console, counting, say
 from segrun.report.page import Bars, Note, Picture, Section, Table, overlay, page
 
 EXAMPLES = 3  # names in the terminal's table
@@ -176,11 +176,11 @@ def tell(result: Checked, tables: Sequence[Table], said: Sequence[str], images: 
         out.print(Table("findings", ("rule", "", "images", "the first of them"), rows).shown())
     for finding in result.findings:
         style = "red" if finding.severity == "error" else "yellow"
-        out.print(f"{finding.severity}: {finding}", style=style, markup=False, highlight=False, soft_wrap=True)
+        say(f"{finding.severity}: {finding}", style)
     for table in tables:
         out.print(table.shown())
     for line in said:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
     counts = Counter(finding.severity for finding in result.findings)
     summary = f"{images} images; errors: {counts['error']}, warnings: {counts['warn']}. {result.folder / 'index.html'}"
-    out.print(summary, markup=False, highlight=False, soft_wrap=True)
+    say(summary)

@@ -13,29 +13,26 @@ from rich.table import Table
 
 from segrun import config
 from segrun.commands import assemble
-from segrun.commands.sweep import Job
+from segrun.commands.sweep import Job, set_apart
 from segrun.commands.training import limit, surveyed
 from segrun.engine.files import write_json
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
-from segrun.report.console import console
+from segrun.report.console import console, say
 from segrun.report.tables import percent
 
 
 @dataclass(frozen=True)
 class Rung:
-    """ways: the words of each; jobs: their runs of `steps` steps; objective: a score on val."""
+    """jobs: the ways' runs of `steps` steps; objective: a score on val."""
 
     steps: int
-    ways: Sequence[Sequence[str]]
     jobs: Sequence[Job]
     objective: str
 
     @property
     def names(self) -> list[str]:
-        """What sets a way apart from the others."""
-        common = set.intersection(*map(set, self.ways))
-        return [" ".join(word for word in way if word not in common) for way in self.ways]
+        return set_apart(self.jobs)
 
     @cached_property
     def scores(self) -> Mapping[int, float]:
@@ -109,7 +106,3 @@ def ended(winner: Job, rungs: Sequence[Rung]) -> int:
     )
     say(f"run folder: {winner.folder}")
     return 0
-
-
-def say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from segrun.engine.files import new_folder, write_text
 from segrun.errors import RequestError
 from segrun.report import comparison as words
 from segrun.report.comparison_page import comparison_page
-from segrun.report.console import console
+from segrun.report.console import console, say
 from segrun.report.page import Table
 
 ROWS, COLUMNS = 40, 16  # of a table in the terminal
@@ -58,10 +58,10 @@ def show(tables: Sequence[Table], said: Sequence[str], folder: Path) -> None:
         if len(table.head) > COLUMNS or len(table.rows) > ROWS:
             out.print(f"{table.title}: all {len(table.rows)} rows are in {folder / 'table.md'}", markup=False)
     for line in said[:ROWS]:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
     if len(said) > ROWS:
-        out.print(f"… and {len(said) - ROWS} more lines in {folder / 'table.md'}", markup=False, soft_wrap=True)
-    out.print(str(folder / "index.html"), markup=False, highlight=False, soft_wrap=True)
+        say(f"… and {len(said) - ROWS} more lines in {folder / 'table.md'}")
+    say(str(folder / "index.html"))
 
 
 def _listed(value: Any) -> Sequence[str]:

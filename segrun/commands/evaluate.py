@@ -19,7 +19,7 @@ from segrun.engine.files import new_folder, write_json
 from segrun.engine.settings import InferenceSettings
 from segrun.errors import RequestError, listed
 from segrun.report import plots
-from segrun.report.console import console, counting
+from segrun.report.console import console, counting, say
 from segrun.report.tables import class_table, confusion_table, percent
 
 
@@ -68,7 +68,7 @@ def run(cfg: config.Config) -> EvalResult:
         out.print(
             f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False
         )
-        out.print(f"result folder: {base}", highlight=False, markup=False, soft_wrap=True)
+        say(f"result folder: {base}")
     device.wait_for_everyone()
     return EvalResult(base, summary)
 

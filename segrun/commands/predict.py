@@ -26,7 +26,7 @@ from segrun.engine.predict import Predictor, Wanted, predict_files, write_summar
 from segrun.engine.settings import PredictSettings
 from segrun.engine.signals import Stop
 from segrun.errors import Interrupted, RequestError, listed
-from segrun.report.console import console, counting
+from segrun.report.console import counting, say
 
 NOTE = "predict.json"
 
@@ -160,9 +160,8 @@ def claim(output: Path, predict: Predictor, jobs: Sequence[Wanted], overwrite: b
 
 
 def told(result: Predicted, output: Path) -> Predicted:
-    out = console()
     kept = f", {result.kept} were there before (overwrite=true makes them anew)" if result.kept else ""
-    out.print(f"{result.written} masks written to {output}{kept}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{result.written} masks written to {output}{kept}")
     for problem in result.unreadable:
-        out.print(f"not read: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(f"not read: {problem}", "red")
     return result

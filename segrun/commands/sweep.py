@@ -25,7 +25,7 @@ from segrun import config
 from segrun.engine.files import folder as make_folder
 from segrun.engine.files import write_text
 from segrun.errors import Interrupted, SegrunError
-from segrun.report.console import console
+from segrun.report.console import console, say
 from segrun.report.tables import percent
 
 ERROR, LOG = "error.txt", "log.txt"
@@ -118,43 +118,42 @@ def _end_with_the_sweep() -> None:
     threading.Thread(target=watch, args=(os.getppid(),), name="sweep", daemon=True).start()
 
 
+def set_apart(jobs: Sequence[Job]) -> list[str]:
+    """Of each job, the words that not all of them share."""
+    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+    return [" ".join(word for word in job.words if word not in common) for job in jobs]
+
+
 def summary(jobs: Sequence[Job], asked: int) -> int:
     """Print one table over the jobs; returns the exit status. asked: how many were, some perhaps for the same run."""
     columns = ("job", "val mIoU", "test mIoU", "trained", "seconds", "")
     title = f"{len(jobs)} jobs" + (f", for {asked} of which some ask for the same run" if asked > len(jobs) else "")
     table = Table(*columns, title=title, title_justify="left")
-    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
-
-    def name(job: Job) -> str:
-        """What sets a job apart from the others."""
-        return escape(" ".join(word for word in job.words if word not in common)) or "defaults"
-
+    names = dict(zip(jobs, (escape(name) or "defaults" for name in set_apart(jobs)), strict=True))
     for job in jobs:
         if job.state != "done":
-            table.add_row(name(job), "", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state)
+            table.add_row(names[job], "", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state)
             continue
         result = job.result
         cost = result["cost"]
         scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
         ended = "done before" if job.before == "done" else "done"
-        table.add_row(name(job), *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", ended)
+        table.add_row(names[job], *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", ended)
     console().print(table)
     failed = [job for job in jobs if job.state == "failed"]
     for job in failed:
-        console().print(f"failed: {name(job)}: {escape(job.error)}", style="red")
+        console().print(f"failed: {names[job]}: {escape(job.error)}", style="red")
     if failed:
         console().print(f"{len(failed)} of {len(jobs)} jobs failed; the same line with retry=true tries them anew.")
     folder = jobs[0].folder.parent
     console().print(f"run folders: {escape(str(folder))}")
     if sum(job.state == "done" and job.result["test"] is not None for job in jobs) > 1:
-        line = f"next: segrun compare {shlex.quote(f'runs={folder}')}"
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(f"next: segrun compare {shlex.quote(f'runs={folder}')}")
     return 1 if failed else 0
 
 
 def winner(job: Job, chosen: Mapping[str, Any], objective: str, score: float) -> None:
     """Say what a search chose, and how it is scored on what no trial has seen."""
     words = " ".join(word for word in job.words if word.partition("=")[0] in chosen)
-    console().print(f"best on val: {escape(words)}, {objective} {percent(score)}", highlight=False, soft_wrap=True)
-    said = f"its score on the test split: segrun eval checkpoint={job.folder / 'best.ckpt'}"
-    console().print(said, highlight=False, markup=False, soft_wrap=True)
+    say(f"best on val: {words}, {objective} {percent(score)}")
+    say(f"its score on the test split: segrun eval checkpoint={job.folder / 'best.ckpt'}")

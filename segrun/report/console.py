@@ -29,6 +29,11 @@ def console() -> Console:
     return _console(sys.stdout)
 
 
+def say(line: str, style: str | None = None) -> None:
+    """A line as it is: paths and names hold what Rich would take for markup, or break."""
+    console().print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over `total` things; call what is yielded with how many are done."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from segrun.engine.events import Event
 from segrun.errors import Interrupted, RequestError, SegrunError
-from segrun.report.console import console
+from segrun.report.console import say
 
 Observer = Callable[[Event], None]
 # given the folder of a run, which holds its config.yaml: what is told its events, and may have close(ended)
@@ -71,7 +71,7 @@ class Guarded:
         except Exception as error:
             if not self.lost:
                 said = f"tracker {self.name} is lost: {_words(error)} The run goes on; metrics.jsonl holds its numbers."
-                console().print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                say(said, "yellow")
             self.lost = True
 
 
