@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segrun import config
-from segrun.data.checks import Rules, examine
+from segrun.config.build import to_dataclass
+from segrun.config.compose import compose
+from segrun.data.scan.checks import Rules, examine
+from segrun.data.scan.scan import cores, scan_all
 from segrun.data.sets.folder import Folder
 from segrun.data.sets.shapes import Shapes
-from segrun.data.survey import cores, look_at_all
-from segrun.engine.device import keep_pages
+from segrun.device import tune_malloc
 
 CLASSES = [f"class {index}" for index in range(11)]
 
@@ -36,10 +37,10 @@ def main() -> None:
     parser.add_argument("--suffix", choices=[".jpg", ".png"], default=".jpg")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    keep_pages()  # as the command does
+    tune_malloc()  # as the command does
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
-    rules = config.typed(config.compose("check")["rules"], Rules, "rules")
+    rules = to_dataclass(compose("check")["rules"], Rules, "rules")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEGRUN_CACHE"] = f"{folder}/cache"
         write(Path(folder), args.images, args.suffix)
@@ -48,7 +49,7 @@ def main() -> None:
         speeds = []
         for what in ("the first time", "seen before"):
             start = time.perf_counter()
-            found = look_at_all(data, data.names)
+            found = scan_all(data, data.names)
             speeds.append(args.images / (time.perf_counter() - start))
             print(f"{what:<15} {speeds[-1]:>9,.0f} images a second, {cores()} cores")
         start = time.perf_counter()

@@ -28,13 +28,14 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segrun import config
-from segrun.commands import assemble
-from segrun.data.augment import Augment
-from segrun.data.loading import Stream, TrainingSamples, training_batches
-from segrun.data.memory import Memory
+from segrun.config.build import build
+from segrun.config.compose import compose, to_dict
+from segrun.data.augment.augment import Augment
+from segrun.data.loader.batches import Stream, TrainingSamples, training_batches
+from segrun.data.loader.sample_cache import SampleCache
 from segrun.data.sets.files import Pairs
-from segrun.tasks.targets import Targets
+from segrun.experiment import assemble
+from segrun.tasks.auxiliary.targets import Targets
 
 
 class Usual(TorchDataset[Any]):
@@ -79,16 +80,16 @@ def again(loader: DataLoader[Any]) -> Iterator[Any]:
 
 def loaders(root: str, augment: str, batch: int, workers: int) -> tuple[dict[str, Iterator[Any]], int]:
     """Endless batches by the name of what makes them, and how many make a pass."""
-    values = config.plain(
-        config.compose("train", ["experiment=camvid", f"augment={augment}", f"dataset.root={Path(root).resolve()}"])
+    values = to_dict(
+        compose("train", ["experiment=camvid", f"augment={augment}", f"dataset.root={Path(root).resolve()}"])
     )
     data, sizing = assemble.dataset(values), assemble.sizing(values)
     assert isinstance(data, Pairs)
     names = list(data.splits["train"])
-    made: Augment = config.build(values["augment"], "augment")
+    made: Augment = build(values["augment"], "augment")
     budget = int(values["trainer"]["cache"] * 2**30)
 
-    def ours(memory: Memory | None) -> Iterator[Any]:
+    def ours(memory: SampleCache | None) -> Iterator[Any]:
         samples = TrainingSamples(data, names, sizing, made, 0, Targets({}, len(data.classes)), memory)
         return iter(training_batches(samples, Stream(len(names), batch, seed=0), workers, pin=False))
 
@@ -99,7 +100,7 @@ def loaders(root: str, augment: str, batch: int, workers: int) -> tuple[dict[str
             DataLoader(files, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=kept)
         )
 
-    found = {"segrun": ours(Memory(budget, len(names))), "segrun, trainer.cache=0": ours(None)}
+    found = {"segrun": ours(SampleCache(budget, len(names))), "segrun, trainer.cache=0": ours(None)}
     return {**found, "plain": theirs(True), "plain, 8-bit": theirs(False)}, len(names) // batch
 
 

@@ -3,7 +3,7 @@
     python benchmarks/predict.py
     python benchmarks/predict.py --size 480 --device cuda
 
-Ours goes from uint8 pictures through `segrun.engine.inference.Inference` to class indices, as `segrun
+Ours goes from uint8 pictures through `segrun.inference.inference.Inference` to class indices, as `segrun
 predict` does; reading and writing files is left out. Theirs is segmentation_models.pytorch (extra `bench`)
 on pictures that are normalised already: `model(x).argmax(1)`, fp32, contiguous. As in train_step.py they
 take turns in one process, whose freed memory is kept for both.
@@ -19,9 +19,9 @@ import torch
 import train_step as bench
 from torch import Tensor, nn
 
-from segrun.commands import assemble
-from segrun.engine.device import autocast, memory_layout
-from segrun.engine.inference import Inference
+from segrun.device import autocast, memory_layout
+from segrun.experiment import assemble
+from segrun.inference.inference import Inference
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
             return model(next(turn)[0]).argmax(1)
 
         def our_masks(inference: Inference = inference, turn: Iterator[Any] = mine) -> Tensor:
-            return inference.scores(next(turn).images).argmax(1)
+            return inference.logits(next(turn).images).argmax(1)
 
         bench.show(row.label, *bench.alternating(our_masks, their_masks, args))
 

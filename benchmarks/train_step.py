@@ -7,7 +7,7 @@ Ours is `segrun.engine.step.step` on a model that the config made, as `segrun tr
 pictures. Theirs is segmentation_models.pytorch (extra `bench`) in a loop of four lines, fp32, contiguous,
 from pictures that are normalised already. Both take turns in one process, round by round.
 
-On a CPU, segrun has glibc keep freed memory (`keep_pages`). That holds for the whole process, so the plain
+On a CPU, segrun has glibc keep freed memory (`tune_malloc`). That holds for the whole process, so the plain
 loop profits from it too: the ratio is smaller than between two separate programs.
 """
 
@@ -27,16 +27,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segrun import config
-from segrun.commands import assemble
-from segrun.commands.training import prepare
-from segrun.data.loading import collate, mixed
-from segrun.engine.device import fast_bf16, memory_layout
+from segrun.config.build import build, to_dataclass
+from segrun.config.compose import compose, to_dict
+from segrun.data.loader.batches import collate, mixed
+from segrun.device import fast_bf16, memory_layout
 from segrun.engine.optimizers import grouped
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step
+from segrun.experiment import assemble
+from segrun.experiment.training import prepare
 from segrun.models.segmenter import Segmenter
-from segrun.transfer.apply import free, set_modes
+from segrun.transfer.apply import set_modes, set_trainable
 from segrun.types import Batch
 
 CLASSES = 11
@@ -75,8 +76,8 @@ def ready(args: argparse.Namespace, row: Row) -> tuple[dict[str, Any], Accelerat
     overrides = ["head=deeplabv3plus", "backbone.weights=none", f"dataset.size={args.size}"]
     overrides += [f"dataset.train={DISTINCT * args.batch}", f"trainer.batch_size={args.batch}"]
     overrides += [f"trainer.device={args.device}", f"trainer.precision={row.precision}"]
-    values = config.plain(config.compose("train", [*overrides, f"trainer.channels_last={row.channels_last}"]))
-    return values, prepare(config.typed(values["trainer"], TrainerSettings, "trainer"))
+    values = to_dict(compose("train", [*overrides, f"trainer.channels_last={row.channels_last}"]))
+    return values, prepare(to_dataclass(values["trainer"], TrainerSettings, "trainer"))
 
 
 def networks(values: dict[str, Any], device: torch.device) -> tuple[Segmenter, nn.Module]:
@@ -106,12 +107,12 @@ def our_step(
     model: Segmenter, values: dict[str, Any], batches: Sequence[Batch], accelerator: Accelerator
 ) -> Callable[[], float]:
     """One optimizer step of segrun's loop on the next batch; returns its loss."""
-    settings = config.typed(values["trainer"], TrainerSettings, "trainer")
-    task, optimizer = assemble.task(values), config.build(values["optimizer"], "optimizer")
+    settings = to_dataclass(values["trainer"], TrainerSettings, "trainer")
+    task, optimizer = assemble.task(values), build(values["optimizer"], "optimizer")
     parts, phase = model.parts(), assemble.plan(values, model).phases[0]
     layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
     model.to(memory_format=layout)  # type: ignore[call-overload]
-    made = optimizer(grouped(model, free(model, parts, phase), optimizer, settings.decay_1d))
+    made = optimizer(grouped(model, set_trainable(model, parts, phase), optimizer, settings.decay_1d))
     set_modes(model, parts, phase)
     trained, prepared = accelerator.prepare(model, made)
     turn = endless(batches)
@@ -162,7 +163,7 @@ def heading(what: str, args: argparse.Namespace) -> None:
     print(f"{what}: mobilenet_v2 + DeepLabV3+, batch {args.batch} of {args.size}×{args.size}, {where}")
     print(f"images/s, median of {args.rounds} rounds of {args.steps} batches; plain: always fp32, contiguous")
     if args.device == "cpu":
-        print("freed memory is kept (keep_pages) for both sides: it holds for the whole process")
+        print("freed memory is kept (tune_malloc) for both sides: it holds for the whole process")
     print(f"{'':<38}{'ours':>10}{'plain':>10}{'ours/plain':>12}")
 
 

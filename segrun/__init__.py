@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch is imported by the call, not by `import segrun`
     from segrun.commands.train import TrainResult
-    from segrun.engine.predict import Predictor
+    from segrun.inference.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["load", "train"]
@@ -26,10 +26,10 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     Raises:
         segrun.errors.SegrunError: what the command line would have printed; or words that ask for many trainings.
     """
-    from segrun import config
     from segrun.commands import train as command
+    from segrun.config.compose import compose
 
-    result = command.run(config.compose("train", overrides, single=True))
+    result = command.run(compose("train", overrides, single=True))
     assert isinstance(result, command.TrainResult)
     return result
 

@@ -81,7 +81,7 @@ def dispatch(words: list[str]) -> int:
     if command not in COMMANDS:
         raise RequestError(f"{command!r} is no command. {closest(command, COMMANDS)}")
     if "--help" in rest or "-h" in rest:
-        from segrun.report.help import explain
+        from segrun.config.help import explain
 
         print(explain(command, COMMANDS[command], rest))
         return 0
@@ -103,15 +103,15 @@ class Task:
         self.results: list[int | Exception] = []
 
     def __call__(self, cfg: Any) -> int | Exception:
-        from segrun import config
+        from segrun.config.compose import in_multirun, with_choices
 
         result: int | Exception
         try:
             module = importlib.import_module(f"segrun.commands.{COMMANDS[self.command][1]}")
-            result = getattr(module.run(config.named(cfg)), "status", 0)
+            result = getattr(module.run(with_choices(cfg)), "status", 0)
         except Exception as error:
             result = error
-        if not config.in_multirun():  # there, the sweeper collects them
+        if not in_multirun():  # there, the sweeper collects them
             self.results.append(result)
         return result
 
@@ -119,15 +119,15 @@ class Task:
 def run_hydra(command: str, words: list[str]) -> int:
     """Compose the config and run the command; with -m, once for every combination."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us: their words are ours
-    from segrun import config
-    from segrun.overrides import explained, quoted
+    from segrun.config.compose import all_keys, option_names
+    from segrun.config.overrides import explained, quoted
 
     primary, task = COMMANDS[command][0], Task(command)
     if command == "choose" and "--cfg" not in words:
         words = ["-m", *words]
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
-    with explained(words, lambda: config.all_keys(primary), config.options):
+    with explained(words, lambda: all_keys(primary), option_names):
         hydra_main(primary, task)
     for result in task.results:
         if isinstance(result, Exception):
@@ -141,7 +141,7 @@ def hydra_main(primary: str, task: Callable[[Any], Any]) -> None:
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
-    from segrun.config import conf_dir
+    from segrun.config.compose import conf_dir
 
     Plugins.instance()
     for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):

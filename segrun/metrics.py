@@ -68,7 +68,7 @@ class Scores:
         return float(self.matrix.diagonal().sum() / self.matrix.sum()) if self.matrix.sum() else float("nan")
 
     @property
-    def absent(self) -> tuple[str, ...]:
+    def class_absent(self) -> tuple[str, ...]:
         return tuple(name for name, value in zip(self.classes, self.iou, strict=True) if torch.isnan(value))
 
     def summary(self) -> dict[str, object]:
@@ -79,7 +79,7 @@ class Scores:
             "miou_present": _number(self.miou_present),
             "mdice": _number(_mean(self.dice)),
             "accuracy": _number(self.accuracy),
-            "absent": list(self.absent),
+            "class_absent": list(self.absent),
             "per_class": {
                 name: {key: _number(float(values[i])) for key, values in columns.items()}
                 for i, name in enumerate(self.classes)

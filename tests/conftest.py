@@ -42,7 +42,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEGRUN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr("segrun.models.weights._from_host", _no_network)
+    monkeypatch.setattr("segrun.models.weights.sources._from_host", _no_network)
     torch.manual_seed(0)
     return tmp_path
 

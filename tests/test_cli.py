@@ -11,8 +11,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segrun import cli
+from segrun.config.overrides import quoted
 from segrun.errors import RequestError, SegrunError
-from segrun.overrides import quoted
 
 
 def segrun(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,7 @@ def test_cfg_job_prints_the_config_and_imports_no_torch() -> None:
     code = "import sys\nfrom segrun.cli import main\ntry: main(['train', '--cfg', 'job'])\n"
     code += "finally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and "_target_: segrun.transfer.strategies.Finetune" in done.stdout
+    assert done.returncode == 0 and "_target_: segrun.transfer.strategies.finetune.Finetune" in done.stdout
 
 
 @pytest.mark.parametrize("line", ["segrun tra", "segrun train strategy=", "segrun plan head=u", "segrun predict ov"])

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from segrun import config
 from segrun.cli import COMMANDS
+from segrun.config.build import build, locate, to_dataclass
+from segrun.config.compose import compose, conf_dir, option_names, to_dict, to_yaml
+from segrun.config.keys import config_hash
 from segrun.engine.optimizers import AdamW
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
 from segrun.tasks.losses import Sum
 
-CONF = config.conf_dir()
+CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
 PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith("hydra/")]
@@ -29,7 +31,7 @@ MISSING = {"dataset.root": "data", "checkpoint": "best.ckpt", "input": "in", "ou
            "backbone.name": "resnet10t", "runs": ["outputs"],
            "auxiliary.segmentation.dataset.root": "other"}  # fmt: skip
 # groups of which any number may be chosen
-LISTS = ("tracker", "auxiliary", "term")
+LISTS = ("tracker", "auxiliary", "regularizer")
 
 
 def options(group: str) -> list[str]:
@@ -39,10 +41,10 @@ def options(group: str) -> list[str]:
 @functools.cache
 def composed(name: str, *words: str) -> dict[str, Any]:
     """Resolved; what only the user can know is filled in where the config asks for it."""
-    cfg = config.compose(name, words)
+    cfg = compose(name, words)
     for key in OmegaConf.missing_keys(cfg):
         OmegaConf.update(cfg, key, MISSING[key])
-    return config.plain(cfg)  # type: ignore[no-any-return]
+    return to_dict(cfg)  # type: ignore[no-any-return]
 
 
 def targets(values: Any) -> list[str]:
@@ -63,14 +65,14 @@ def test_every_option_composes_into_what_can_be_built_and_read(option: str) -> N
     group, _, name = option.partition("/")
     values = composed("train", f"{group}=[{name}]" if group in LISTS else f"{group}={name}")
     assert group in LISTS or values["names"][group] == name
-    config.typed(values["trainer"], TrainerSettings, "trainer")
+    to_dataclass(values["trainer"], TrainerSettings, "trainer")
     for target in targets(values):
-        assert config.locate(target, group, trust=()) is not None
-    if group in ("augment", "loss", "optimizer", "schedule", "strategy", "freeze", "term", "balance") or (
+        assert locate(target, group, trust=()) is not None
+    if group in ("augment", "loss", "optimizer", "schedule", "strategy", "freeze", "regularizer", "balance") or (
         group == "auxiliary" and name not in ("image_labels", "segmentation")  # these two read files
     ):
         chosen = values[group][name] if group in LISTS else values[group]
-        assert type(config.build(chosen, group)).__name__ == chosen["_target_"].rpartition(".")[2]
+        assert type(build(chosen, group)).__name__ == chosen["_target_"].rpartition(".")[2]
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
@@ -119,7 +121,7 @@ def test_the_first_line_says_what_it_is_and_its_command_works(name: str) -> None
 
 def test_what_has_no_value_is_named_with_the_cure() -> None:
     with pytest.raises(RequestError, match=r"^dataset\.root has no value: give dataset\.root=…$"):
-        config.plain(config.compose("train", ["dataset=folder"]))
+        to_dict(compose("train", ["dataset=folder"]))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_what_has_no_value_is_named_with_the_cure() -> None:
 )
 def test_a_word_that_does_not_fit_is_a_request_error(word: str, said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        config.compose("train", [word])
+        compose("train", [word])
 
 
 @dataclass
@@ -156,11 +158,11 @@ class Tuned:
 )
 def test_unknown_keys_wrong_types_and_missing_values_are_refused_by_name(values: dict[str, Any], key: str) -> None:
     with pytest.raises(RequestError, match=rf"^tuned\.{key}: "):
-        config.typed(values, Tuned, "tuned")
+        to_dataclass(values, Tuned, "tuned")
 
 
 def test_typed_values_come_out_as_the_dataclass() -> None:
-    assert config.typed({"lr": 1, "steps": "7"}, Tuned, "tuned") == Tuned(1.0, 7)
+    assert to_dataclass({"lr": 1, "steps": "7"}, Tuned, "tuned") == Tuned(1.0, 7)
 
 
 @pytest.mark.parametrize(
@@ -178,15 +180,15 @@ def test_typed_values_come_out_as_the_dataclass() -> None:
 )
 def test_trainer_settings_out_of_range_are_refused(word: str, said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        config.typed(config.compose("train", [word]).trainer, TrainerSettings, "trainer")
+        to_dataclass(compose("train", [word]).trainer, TrainerSettings, "trainer")
 
 
 def test_steps_are_parted_evenly_over_the_epochs() -> None:
-    settings = config.typed(
+    settings = to_dataclass(
         composed("train", "trainer.epochs=4", "trainer.steps=10")["trainer"], TrainerSettings, "trainer"
     )
     assert settings.steps_per_epoch(images=5) == [2, 3, 2, 3]
-    settings = config.typed(
+    settings = to_dataclass(
         composed("train", "trainer.epochs=2", "trainer.batch_size=4")["trainer"], TrainerSettings, "trainer"
     )
     assert settings.steps_per_epoch(images=12) == [3, 3]
@@ -217,11 +219,11 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_build_makes_the_class_with_what_is_written_and_what_is_given() -> None:
     short = {key: value for key, value in ADAMW.items() if key != "lr"}
-    assert config.build(short, "optimizer", lr=0.5) == AdamW(0.5, 0.0, [0.9, 0.99])
+    assert build(short, "optimizer", lr=0.5) == AdamW(0.5, 0.0, [0.9, 0.99])
 
 
 def test_build_makes_what_is_nested_first() -> None:
-    made = config.build(composed("train", "loss=cross_entropy_dice")["loss"], "loss", trust=())
+    made = build(composed("train", "loss=cross_entropy_dice")["loss"], "loss", trust=())
     assert isinstance(made, Sum)
 
 
@@ -238,19 +240,19 @@ def test_build_makes_what_is_nested_first() -> None:
 )
 def test_build_says_what_it_cannot_make(values: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        config.build(values, "optimizer")
+        build(values, "optimizer")
 
 
 def test_the_users_own_class_is_found_in_the_current_folder(mine: str) -> None:
-    assert config.build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer").lr == 3
+    assert build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer").lr == 3
     with pytest.raises(RequestError, match=r"function is not a class"):
-        config.build({"_target_": f"{mine}.function", "lr": 3}, "optimizer")
+        build({"_target_": f"{mine}.function", "lr": 3}, "optimizer")
 
 
 FOREIGN = [
     "os.system", "builtins.eval", "builtins.object", "subprocess.Popen", "pathlib.Path", "collections.OrderedDict",
-    "segrun.cli.os.system", "segrun.cli.Path", "segrun.cli.importlib.import_module", "segrun.config.OmegaConf",
-    "segrun.models.weights.subprocess.Popen", "segrun.models.segmenter.nn.Module", "segrun.models.segmenter.Tensor",
+    "segrun.cli.os.system", "segrun.cli.Path", "segrun.cli.importlib.import_module", "segrun.config.build.OmegaConf",
+    "segrun.models.weights.sources.subprocess.Popen", "segrun.models.segmenter.nn.Module", "segrun.models.segmenter.Tensor",
     "segrun.cli.main", "segrun.cli.run_hydra", "segrunner.Optimizer", "segrun", "segrun.", ".Path", "", "..",
 ]  # fmt: skip
 
@@ -258,36 +260,36 @@ FOREIGN = [
 @pytest.mark.parametrize("target", FOREIGN)
 def test_a_checkpoint_builds_nothing_but_segruns_classes(target: str) -> None:
     with pytest.raises(RequestError, match=r"^optimizer"):
-        config.build({"_target_": target}, "optimizer", trust=())
+        build({"_target_": target}, "optimizer", trust=())
 
 
 def test_a_checkpoint_does_not_even_import_foreign_code(mine: str) -> None:
     for trust in ((), ("other",), (mine[:-1],)):
         with pytest.raises(RequestError, match=rf"names {mine}\.Optimizer, which is not segrun's.*trust=\[{mine}\]"):
-            config.build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer", trust=trust)
+            build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer", trust=trust)
     assert not Path("ran").exists()
 
 
 def test_a_foreign_class_nested_in_segruns_own_is_refused(mine: str) -> None:
     values = {**ADAMW, "betas": [{"_target_": f"{mine}.Optimizer", "lr": 3}, 0.9]}
     with pytest.raises(RequestError, match=rf"^optimizer\.betas\[0\]: the checkpoint names {mine}"):
-        config.build(values, "optimizer", trust=())
+        build(values, "optimizer", trust=())
     assert not Path("ran").exists()
 
 
 def test_code_that_the_user_trusts_is_built(mine: str) -> None:
-    assert config.build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer", trust=(mine,)).lr == 3
+    assert build({"_target_": f"{mine}.Optimizer", "lr": 3}, "optimizer", trust=(mine,)).lr == 3
 
 
 def test_segruns_classes_are_built_out_of_a_checkpoint() -> None:
-    assert config.build(ADAMW, "optimizer", trust=()) == AdamW(0.1, 0.0, [0.9, 0.99])
+    assert build(ADAMW, "optimizer", trust=()) == AdamW(0.1, 0.0, [0.9, 0.99])
 
 
 @pytest.mark.parametrize(
     "word", ["trainer.device=cpu", "trainer.workers=3", "tracker=[tensorboard]", "output=elsewhere"]
 )
 def test_the_hash_ignores_what_cannot_change_the_outcome(word: str) -> None:
-    assert config.config_hash(composed("train", word)) == config.config_hash(composed("train"))
+    assert config_hash(composed("train", word)) == config_hash(composed("train"))
 
 
 @pytest.mark.parametrize(
@@ -295,16 +297,16 @@ def test_the_hash_ignores_what_cannot_change_the_outcome(word: str) -> None:
     ["seed=1", "labels=20", "optimizer.lr=0.1", "head=fcn", "trainer.epochs=3", "strategy=scratch", "dataset.seed=1"],
 )
 def test_the_hash_tells_other_requests_apart(word: str) -> None:
-    assert config.config_hash(composed("train", word)) != config.config_hash(composed("train"))
+    assert config_hash(composed("train", word)) != config_hash(composed("train"))
 
 
 def test_the_config_survives_yaml() -> None:
     values = composed("train", "head=deeplabv3plus")
-    Path("config.yaml").write_text(config.to_yaml(values), encoding="utf-8")
-    assert config.plain(OmegaConf.load("config.yaml")) == values
+    Path("config.yaml").write_text(to_yaml(values), encoding="utf-8")
+    assert to_dict(OmegaConf.load("config.yaml")) == values
 
 
-GROUPS = ("head", "strategy", "freeze", "term", "auxiliary", "balance", "dataset", "sizing", "augment", "loss",
+GROUPS = ("head", "strategy", "freeze", "regularizer", "auxiliary", "balance", "dataset", "sizing", "augment", "loss",
           "optimizer", "schedule", "tracker", "experiment")  # fmt: skip
 
 
@@ -313,4 +315,4 @@ def test_the_readme_names_every_option(group: str) -> None:
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split("## What is there")[1]
     row = next(line for line in text.splitlines() if re.match(rf"\| ([\w, ]*, )?{group}(, [\w, ]*)? \|", line))
     named = text if group == "strategy" else row
-    assert not [name for name in config.options(group) if not re.search(rf"(?<!\w){name}(?!\w)", named)]
+    assert not [name for name in option_names(group) if not re.search(rf"(?<!\w){name}(?!\w)", named)]

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import segrun
-from segrun import config, transfer
+from segrun import transfer
 from segrun.commands import evaluate
-from segrun.config import options
+from segrun.config.compose import compose, conf_dir, option_names
 from segrun.errors import RequestError
 from tests.conftest import QUICK
 
@@ -38,7 +38,7 @@ def plain(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("plain", None)
 
 
-@pytest.mark.parametrize("strategy", options("strategy"))
+@pytest.mark.parametrize("strategy", option_names("strategy"))
 def test_a_backbone_of_ones_own_works_with_every_strategy(plain: str, elsewhere: Path, strategy: str) -> None:
     import plain as own  # type: ignore[import-not-found,unused-ignore]
 
@@ -50,7 +50,7 @@ def test_a_backbone_of_ones_own_works_with_every_strategy(plain: str, elsewhere:
             segrun.train([*QUICK, *words])
         return
     found = segrun.train([*QUICK, *words])
-    again = evaluate.run(config.compose("eval", [f"checkpoint={found.folder}", "trust=[plain]"]))
+    again = evaluate.run(compose("eval", [f"checkpoint={found.folder}", "trust=[plain]"]))
     assert again.scores["confusion"] == found.test["confusion"]  # type: ignore[index]
 
 
@@ -73,4 +73,4 @@ def test_the_options_folder_of_ones_own_is_read(plain: str, elsewhere: Path) -> 
 
 
 def test_the_yaml_of_a_family_is_the_one_that_ships() -> None:
-    assert shown("conf/backbone/resnet34.yaml") == (config.conf_dir() / "backbone" / "resnet34.yaml").read_text()
+    assert shown("conf/backbone/resnet34.yaml") == (conf_dir() / "backbone" / "resnet34.yaml").read_text()

@@ -123,7 +123,7 @@ def test_large_counts_stay_exact() -> None:
 
 def test_the_summary_is_plain_json_with_null_for_no_score() -> None:
     summary = json.loads(json.dumps(scored(pictures(absent=1)).summary(), allow_nan=False))
-    assert summary["absent"] == ["road"]
+    assert summary["class_absent"] == ["road"]
     assert summary["per_class"]["road"] == {"iou": None, "dice": None, "precision": None, "recall": None}
     ious = [row["iou"] for row in summary["per_class"].values() if row["iou"] is not None]
     assert summary["miou"] == pytest.approx(sum(ious) / 3, abs=1e-6)

@@ -11,7 +11,7 @@ from segrun.errors import RequestError
 
 if TYPE_CHECKING:
     from segrun.commands.choose import Rung
-    from segrun.commands.sweep import Job
+    from segrun.sweeps.jobs import Job
 
 BUDGETS = ("trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate")
 Way = Sequence[str]  # the words that ask for it
@@ -47,7 +47,7 @@ class Halving(Choosing):
         rungs: list[choose.Rung] = []
         while len(ways) > 1:
             rungs.append(self.rung(ways, min(total, budget // (rounds * len(ways))), epochs))
-            choose.told(rungs)
+            choose.print_rung(rungs)
             ways = [ways[place] for place in rungs[-1].best()]
         (winner,) = self.trained(ways)
         self.task.results.append(choose.ended(winner, rungs))

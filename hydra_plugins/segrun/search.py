@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from hydra_plugins.segrun.choosing import UNSEEN, Choosing
-from segrun import config
+from segrun.config.keys import identity
 from segrun.errors import RequestError, needed
 
 if TYPE_CHECKING:
-    from segrun.commands.sweep import Job
+    from segrun.sweeps.jobs import Job
 
 
 class Optuna(Choosing):
@@ -87,7 +87,7 @@ class Optuna(Choosing):
         values = self.values(self.fixed)
         folder = job_folder(values).parent
         folder.mkdir(parents=True, exist_ok=True)
-        asked = [config.identity(values), {key: str(one) for key, one in self.space.items()}, self.objective, self.seed]
+        asked = [identity(values), {key: str(one) for key, one in self.space.items()}, self.objective, self.seed]
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:10]
         self.path = folder / f"{label(values)}_{digest}.db"
         storage = f"sqlite:///{self.path.absolute()}"
@@ -123,7 +123,7 @@ class Optuna(Choosing):
             self.study.tell(trial.number, score, state=failed)
 
     def report(self) -> None:
-        from segrun.commands import sweep
+        from segrun.sweeps import jobs as sweep
 
         self.task.results.append(sweep.summary(list(self.jobs.values()), len(self.study.get_trials(deepcopy=False))))
         complete = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])

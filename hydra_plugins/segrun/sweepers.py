@@ -14,14 +14,14 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from segrun import config
+from segrun.config.compose import to_dict, without_hydra
 from segrun.errors import Interrupted, RequestError, needed
 
 if TYPE_CHECKING:  # torch is imported by the first job
-    from segrun.commands.sweep import Job
+    from segrun.sweeps.jobs import Job
 
 # beginnings of the words that a strategy is made of; a control has its own
-STRATEGY = ("strategy=", "strategy.", "freeze=", "freeze.", "term=", "term.")
+STRATEGY = ("strategy=", "strategy.", "freeze=", "freeze.", "regularizer=", "regularizer.")
 WEIGHTS = ("backbone.weights=", "init_from=")
 EXTRAS = {"joblib": "sweep", "submitit": "slurm", "ray": "ray"}  # launcher -> the extra that brings it
 
@@ -66,11 +66,12 @@ class Jobs(Sweeper):
         cfg = self.context.config_loader.load_sweep_config(self.config, list(words))
         if cfg.hydra.sweeper != self.config.hydra.sweeper:
             raise RequestError(f"{' '.join(words)}: is a sweep of its own; give search and experiment one value each.")
-        return config.plain(config.unhooked(cfg))  # type: ignore[no-any-return]
+        return to_dict(without_hydra(cfg))  # type: ignore[no-any-return]
 
     def job(self, words: Sequence[str]) -> Job:
         """The training that `words` ask for, as it stands."""
-        from segrun.commands import sweep, train
+        from segrun.commands import train
+        from segrun.sweeps import jobs as sweep
 
         values = self.values(words)
         return sweep.Job(tuple(values["asked"]), train.job_folder(values))
@@ -115,7 +116,7 @@ class Grid(Jobs):
         if self.task.command != "train":
             self.launch(combinations)
             return
-        from segrun.commands import sweep
+        from segrun.sweeps import jobs as sweep
 
         jobs = [self.job(words) for words in combinations]
         try:

@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from segrun import config
-from segrun.commands import assemble
-from segrun.data.augment import Augment
-from segrun.data.checks import examine
+from segrun.config.build import build, to_dataclass
+from segrun.config.compose import Config, to_dict
+from segrun.data.augment.augment import Augment
 from segrun.data.dataset import Dataset, Splits
-from segrun.data.findings import Finding, Rules
-from segrun.data.loading import Stream, TrainingSamples
+from segrun.data.loader.batches import Stream, TrainingSamples
+from segrun.data.scan.checks import examine
+from segrun.data.scan.findings import Finding, Rules
+from segrun.data.scan.scan import DatasetScan, scan_all
 from segrun.data.sizing import Sizing
-from segrun.data.splits import SplitSettings, split
-from segrun.data.survey import Survey, look_at_all
-from segrun.engine.device import keep_pages
-from segrun.engine.files import new_folder, write_json, write_text
+from segrun.data.split.splits import SplitSettings, split
+from segrun.device import tune_malloc
 from segrun.errors import DataError, RequestError, listed
-from segrun.report.console import console, counting, say
-from segrun.report.page import Bars, Note, Picture, Section, Table, overlay, page
+from segrun.experiment import assemble
+from segrun.files import create_dir, write_json, write_text
+from segrun.report.html.page import Bars, Note, Picture, Section, Table, overlay, page
+from segrun.report.terminal import console, counting, print_line
 
 EXAMPLES = 3  # names in the terminal's table
 BINS = 16  # of the histogram of intensities
@@ -46,24 +47,24 @@ class Checked:
         return 1 if any(finding.severity == "error" for finding in self.findings) else 0
 
 
-def run(cfg: config.Config) -> Checked:
-    values = config.plain(cfg)
-    rules = config.typed(values["rules"], Rules, "rules")
-    settings = config.typed(values["split"], SplitSettings, "split")
+def run(cfg: Config) -> Checked:
+    values = to_dict(cfg)
+    rules = to_dataclass(values["rules"], Rules, "rules")
+    settings = to_dataclass(values["split"], SplitSettings, "split")
     for key in ("samples", "preview"):
         if not isinstance(values[key], int) or values[key] < 0:
             raise RequestError(f"{key}={values[key]}: a number of images from 0 on.")
-    keep_pages()  # a look frees and takes the same blocks again and again
-    data: Dataset = config.build(values["dataset"], "dataset")
+    tune_malloc()  # a look frees and takes the same blocks again and again
+    data: Dataset = build(values["dataset"], "dataset")
     sizing = assemble.sizing(values)
-    with counting("looking at every image and mask", len(data.names)) as tick:
-        survey = look_at_all(data, data.names, tick)
+    with counting("looking at every image and mask", len(data.names)) as advance:
+        survey = scan_all(data, data.names, advance)
     splits, notes, refused = parted(data, survey, settings, rules)
     findings = (*refused, *examine(data, survey, splits, rules, sizing))
     findings = tuple(sorted(findings, key=lambda finding: finding.severity))
     name = assemble.data_word(values)
     clock = Path(values["output"]).expanduser() / "check" / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-    folder = new_folder(clock.with_name(f"{clock.name}_{name}"))
+    folder = create_dir(clock.with_name(f"{clock.name}_{name}"))
     result = Checked(findings, folder)
     tables = [by_class(data, survey, splits)]
     said = [*data.notes, *survey.notes, *notes]
@@ -74,7 +75,7 @@ def run(cfg: config.Config) -> Checked:
 
 
 def parted(
-    data: Dataset, survey: Survey, settings: SplitSettings, rules: Rules
+    data: Dataset, survey: DatasetScan, settings: SplitSettings, rules: Rules
 ) -> tuple[Splits, list[str], list[Finding]]:
     """The splits that a training would use, of the images that can be read; what is said of them; and why there are
     none, where they cannot be made."""
@@ -92,7 +93,7 @@ def parted(
     return splits, notes, []
 
 
-def by_class(data: Dataset, survey: Survey, splits: Splits) -> Table:
+def by_class(data: Dataset, survey: DatasetScan, splits: Splits) -> Table:
     """Of each class, its share of the labelled pixels and the images that show it, by split."""
     rows = [[name] for name in data.classes.names]
     splits = {split: names for split, names in splits.items() if names}
@@ -106,7 +107,7 @@ def by_class(data: Dataset, survey: Survey, splits: Splits) -> Table:
     return Table(f"classes ({counts})", head, rows)
 
 
-def histograms(data: Dataset, survey: Survey) -> list[Bars]:
+def histograms(data: Dataset, survey: DatasetScan) -> list[Bars]:
     sound = survey.readable()
     if not sound.names:
         return []
@@ -126,7 +127,7 @@ def histograms(data: Dataset, survey: Survey) -> list[Bars]:
 
 
 def write(
-    result: Checked, title: str, data: Dataset, survey: Survey, splits: Splits, tables: Sequence[Table],
+    result: Checked, title: str, data: Dataset, survey: DatasetScan, splits: Splits, tables: Sequence[Table],
     said: Sequence[str], samples: int, shown: Sequence[Picture],
 ) -> None:  # fmt: skip
     """index.html and findings.json."""
@@ -156,7 +157,7 @@ def write(
 def previewed(values: Mapping[str, Any], data: Dataset, names: Sequence[str], sizing: Sizing) -> list[Picture]:
     """The first training samples of a run with this seed, fitted and augmented."""
     count = values["preview"] if names else 0
-    augment: Augment = config.build(values["augment"], "augment")
+    augment: Augment = build(values["augment"], "augment")
     samples = TrainingSamples(data, names, sizing, augment, values["seed"], lambda sample: {})
     keys = next(iter(Stream(len(names), count, values["seed"]))) if count else []
     return [Picture(sample.name, overlay(sample, data.classes)) for sample in map(samples.sample, keys)]
@@ -176,11 +177,11 @@ def tell(result: Checked, tables: Sequence[Table], said: Sequence[str], images: 
         out.print(Table("findings", ("rule", "", "images", "the first of them"), rows).shown())
     for finding in result.findings:
         style = "red" if finding.severity == "error" else "yellow"
-        say(f"{finding.severity}: {finding}", style)
+        print_line(f"{finding.severity}: {finding}", style)
     for table in tables:
         out.print(table.shown())
     for line in said:
-        say(line)
+        print_line(line)
     counts = Counter(finding.severity for finding in result.findings)
     summary = f"{images} images; errors: {counts['error']}, warnings: {counts['warn']}. {result.folder / 'index.html'}"
-    say(summary)
+    print_line(summary)

@@ -11,15 +11,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from segrun import config
-from segrun.commands import assemble
-from segrun.commands.sweep import Job, set_apart
-from segrun.commands.training import limit, surveyed
-from segrun.engine.files import write_json
+from segrun.config.build import to_dataclass
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
-from segrun.report.console import console, say
+from segrun.experiment import assemble
+from segrun.experiment.training import limit, surveyed
+from segrun.files import write_json
 from segrun.report.tables import percent
+from segrun.report.terminal import console, print_line
+from segrun.sweeps.jobs import Job, set_apart
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Rung:
 
 def total_steps(values: dict[str, Any]) -> int:
     """The optimizer steps that a config's training takes; looks at the data where they depend on it."""
-    settings, images = config.typed(values["trainer"], TrainerSettings, "trainer"), 0
+    settings, images = to_dataclass(values["trainer"], TrainerSettings, "trainer"), 0
     if settings.steps is None:
         data = assemble.dataset(values, None)
         limit(data, surveyed(data, values, None), values, assemble.sizing(values))
@@ -64,7 +64,7 @@ def total_steps(values: dict[str, Any]) -> int:
     return sum(settings.steps_per_epoch(images))
 
 
-def told(rungs: Sequence[Rung]) -> None:
+def print_rung(rungs: Sequence[Rung]) -> None:
     """What the last rung found; and why its best is chosen, where no other rung follows."""
     rung = rungs[-1]
     scores, names, left = rung.scores, rung.names, rung.best()
@@ -77,20 +77,20 @@ def told(rungs: Sequence[Rung]) -> None:
     console().print(table)
     for name, job in zip(names, rung.jobs, strict=True):
         if job.state == "failed":
-            say(f"failed: {name}: {job.error}")
+            print_line(f"failed: {name}: {job.error}")
     if len(left) == 1:
         best, *others = scores
         against = f" against {percent(scores[others[0]])} of {names[others[0]]}" if others else ", the only one trained"
-        say(
+        print_line(
             f"{names[best]} is trained: val {rung.objective} {percent(scores[best])} after {rung.steps} steps{against}."
         )
-        say("One seed chose it; whether such a difference is real, segrun compare tells.")
+        print_line("One seed chose it; whether such a difference is real, segrun compare tells.")
 
 
 def ended(winner: Job, rungs: Sequence[Rung]) -> int:
     """Write into the winner's result.json how it was chosen and what that has cost, and say it; the exit status."""
     if winner.state != "done":
-        say(f"failed: {winner.error}")
+        print_line(f"failed: {winner.error}")
         return 1
     runs = {job.folder: job.result["cost"] for rung in rungs for job in rung.jobs if job.state == "done"}
     spent = {key: round(sum(cost[key] for cost in runs.values()), 2) for key in ("steps", "seconds")}
@@ -100,9 +100,9 @@ def ended(winner: Job, rungs: Sequence[Rung]) -> int:
     ]
     write_json(winner.folder / "result.json", {**winner.result, "choosing": {**spent, "rungs": found}})
     own = winner.result["cost"]
-    say(
+    print_line(
         f"cost: choosing {spent['steps']:,} steps in {spent['seconds']:.0f} s, training {own['steps']:,} in "
         f"{own['seconds']:.0f} s"
     )
-    say(f"run folder: {winner.folder}")
+    print_line(f"run folder: {winner.folder}")
     return 0

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segrun import config
 from segrun.comparison.compare import Comparison, compare
 from segrun.comparison.runs import found
-from segrun.engine.files import new_folder, write_text
+from segrun.config.compose import Config, to_dict
 from segrun.errors import RequestError
+from segrun.files import create_dir, write_text
 from segrun.report import comparison as words
-from segrun.report.comparison_page import comparison_page
-from segrun.report.console import console, say
-from segrun.report.page import Table
+from segrun.report.html.comparison_page import comparison_page
+from segrun.report.html.page import Table
+from segrun.report.terminal import console, print_line
 
 ROWS, COLUMNS = 40, 16  # of a table in the terminal
 
@@ -29,15 +29,15 @@ class Compared:
     folder: Path
 
 
-def run(cfg: config.Config) -> Compared:
-    values = config.plain(cfg)
+def run(cfg: Config) -> Compared:
+    values = to_dict(cfg)
     if not isinstance(values["draws"], int) or values["draws"] < 100:
         raise RequestError(f"draws={values['draws']}: a hundred or more.")
     baseline = None if values["baseline"] is None else str(values["baseline"])
     runs = found(_listed(values["runs"]))
     result = compare(runs, _listed(values["by"]), baseline, _listed(values["choose"]), values["draws"])
     clock = Path(values["output"]).expanduser() / "compare" / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-    folder = new_folder(clock)
+    folder = create_dir(clock)
     tables = words.tables(result)
     said = [*words.sentences(result), *result.notes, *words.gone(result)]
     listing = "".join(f"- {line}\n" for line in said)
@@ -58,10 +58,10 @@ def show(tables: Sequence[Table], said: Sequence[str], folder: Path) -> None:
         if len(table.head) > COLUMNS or len(table.rows) > ROWS:
             out.print(f"{table.title}: all {len(table.rows)} rows are in {folder / 'table.md'}", markup=False)
     for line in said[:ROWS]:
-        say(line)
+        print_line(line)
     if len(said) > ROWS:
-        say(f"… and {len(said) - ROWS} more lines in {folder / 'table.md'}")
-    say(str(folder / "index.html"))
+        print_line(f"… and {len(said) - ROWS} more lines in {folder / 'table.md'}")
+    print_line(str(folder / "index.html"))
 
 
 def _listed(value: Any) -> Sequence[str]:

@@ -7,19 +7,19 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import Config, to_dict
 from segrun.errors import RequestError
-from segrun.models.backbone import Weightless
+from segrun.experiment import assemble
+from segrun.models.backbones.backbone import Weightless
 from segrun.models.segmenter import Segmenter
-from segrun.report.console import console
 from segrun.report.models import Cost, cost_lines, part_table
+from segrun.report.terminal import console
 
 PAIR = 2  # images: batch norm after pooling cannot learn from one
 
 
-def run(cfg: config.Config) -> None:
-    values = config.plain(cfg)
+def run(cfg: Config) -> None:
+    values = to_dict(cfg)
     size = values["size"]
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
         raise RequestError(f"size={size}: give [height,width] in pixels, such as size=[512,512].")

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segrun import config
-from segrun.commands import assemble, networks
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.checkpoints.checkpoint import Checkpoint
+from segrun.config.build import to_dataclass
+from segrun.config.compose import Config, to_dict
 from segrun.data.dataset import Dataset
-from segrun.engine import checkpoint as checkpoints
-from segrun.engine.checkpoint import Checkpoint
-from segrun.engine.device import accelerator
-from segrun.engine.evaluate import evaluate
-from segrun.engine.files import new_folder, write_json
+from segrun.device import accelerator
 from segrun.engine.settings import InferenceSettings
 from segrun.errors import RequestError, listed
-from segrun.report import plots
-from segrun.report.console import console, counting, say
+from segrun.experiment import assemble, networks
+from segrun.files import create_dir, write_json
+from segrun.inference.evaluation import evaluate
+from segrun.report.plots import run as plots
 from segrun.report.tables import class_table, confusion_table, percent
+from segrun.report.terminal import console, counting, print_line
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class EvalResult:
     scores: dict[str, Any]
 
 
-def run(cfg: config.Config) -> EvalResult:
-    values = config.plain(cfg)
+def run(cfg: Config) -> EvalResult:
+    values = to_dict(cfg)
     saved = checkpoints.read(values["checkpoint"])
     data = data_for(values, saved)
     split = values["split"] if data.splits else "all"
@@ -41,14 +42,14 @@ def run(cfg: config.Config) -> EvalResult:
         raise RequestError(
             f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
         )
-    config.typed(values, InferenceSettings, "")
+    to_dataclass(values, InferenceSettings, "")
     device = accelerator(values["device"], values["precision"])
     inference = networks.inference(saved, device.device, values["trust"], values)
     names = data.splits[split]
     for note in data.notes:
         console().print(f"data: {note}", highlight=False, markup=False)
-    with counting(f"scoring {split}", len(names)) as tick:
-        found = evaluate(inference, data, names, device, batch_size=values["batch_size"], tick=tick)
+    with counting(f"scoring {split}", len(names)) as advance:
+        found = evaluate(inference, data, names, device, batch_size=values["batch_size"], advance=advance)
     summary = found.scores.summary()
     base = (
         Path(values["output"]).expanduser()
@@ -57,7 +58,7 @@ def run(cfg: config.Config) -> EvalResult:
         / f"{time.strftime('%H-%M-%S')}_{split}"
     )
     if device.is_main_process:
-        base = new_folder(base)
+        base = create_dir(base)
         found.write_csv(base / "scores.csv")
         write_json(base / "result.json", {"checkpoint": str(values["checkpoint"]), "split": split, split: summary})
         plots.confusion(found.scores, base / "confusion.png", split)
@@ -68,7 +69,7 @@ def run(cfg: config.Config) -> EvalResult:
         out.print(
             f"mIoU {percent(found.scores.miou)}  pixel accuracy {percent(found.scores.accuracy)}", highlight=False
         )
-        say(f"result folder: {base}")
+        print_line(f"result folder: {base}")
     device.wait_for_everyone()
     return EvalResult(base, summary)
 

@@ -6,28 +6,29 @@ import contextlib
 import fnmatch
 from collections.abc import Iterator
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.build import build
+from segrun.config.compose import Config, compose, conf_dir, option_names, to_dict
+from segrun.config.help import first_comment
 from segrun.errors import Missing, RequestError, closest, listed
-from segrun.models.backbone import Backbone, Weightless
-from segrun.models.weights import whereabouts
-from segrun.report.console import console, counting
-from segrun.report.help import first_comment
+from segrun.experiment import assemble
+from segrun.models.backbones.backbone import Backbone, Weightless
+from segrun.models.weights.sources import whereabouts
 from segrun.report.models import BackboneRow, HeadRow, backbone_table, head_table, markdown
+from segrun.report.terminal import console, counting
 
 
-def run(cfg: config.Config) -> None:
+def run(cfg: Config) -> None:
     if cfg.format not in ("table", "markdown"):
         raise RequestError(f"format={cfg.format}: choose table or markdown.")
-    names = [name for name in config.options("backbone") if fnmatch.fnmatch(name, cfg.name)]
+    names = [name for name in option_names("backbone") if fnmatch.fnmatch(name, cfg.name)]
     if not names:
-        raise RequestError(f"name={cfg.name}: no such backbone. {closest(cfg.name, config.options('backbone'))}")
-    with counting("measuring", len(names)) as tick:
+        raise RequestError(f"name={cfg.name}: no such backbone. {closest(cfg.name, option_names('backbone'))}")
+    with counting("measuring", len(names)) as advance:
         rows = []
         for name in names:
             with contextlib.suppress(Missing):  # told below
                 rows.append(backbone(name))
-            tick(1)
+            advance(1)
     if cfg.format == "markdown":
         print("\n\n".join(markdown(table) for table in (backbone_table(rows, here=False), head_table(list(heads())))))
         return
@@ -40,9 +41,9 @@ def run(cfg: config.Config) -> None:
 
 
 def backbone(name: str) -> BackboneRow:
-    values = config.plain(config.compose("describe", [f"backbone={name}", "backbone.weights=none"]))
+    values = to_dict(compose("describe", [f"backbone={name}", "backbone.weights=none"]))
     with Weightless():
-        made: Backbone = config.build(values["backbone"], "backbone")
+        made: Backbone = build(values["backbone"], "backbone")
         unfit = {head: why for head, why in assemble.fitting(made.levels).items() if why is not None}
     size = sum(p.numel() for p in made.parameters())
     where = whereabouts(*made.published) if made.published else "–"
@@ -50,7 +51,7 @@ def backbone(name: str) -> BackboneRow:
 
 
 def heads() -> Iterator[HeadRow]:
-    for name in config.options("head"):
+    for name in option_names("head"):
         with Weightless():
             model = assemble.segmenter(assemble.described(name), 2)
         yield HeadRow(name, said("head", name), sum(p.numel() for p in model.heads.parameters()))
@@ -58,4 +59,4 @@ def heads() -> Iterator[HeadRow]:
 
 def said(group: str, name: str) -> str:
     """What an option's YAML says of itself."""
-    return first_comment(config.conf_dir() / group / f"{name}.yaml")
+    return first_comment(conf_dir() / group / f"{name}.yaml")

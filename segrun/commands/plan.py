@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from segrun import config
-from segrun.commands import assemble, networks
+from segrun.config.build import to_dataclass
+from segrun.config.compose import Config, to_dict
 from segrun.engine.settings import TrainerSettings
-from segrun.report.console import console
+from segrun.experiment import assemble, networks
 from segrun.report.plan import plan_text
+from segrun.report.terminal import console
 
 
-def run(cfg: config.Config) -> None:
-    values = config.plain(cfg)
-    config.typed(cfg.trainer, TrainerSettings, "trainer")
+def run(cfg: Config) -> None:
+    values = to_dict(cfg)
+    to_dataclass(cfg.trainer, TrainerSettings, "trainer")
     data = assemble.dataset(values)
     torch.manual_seed(values["seed"])
     model = networks.new_segmenter(

@@ -14,19 +14,19 @@ from typing import Any
 
 from PIL import Image
 
-from segrun import config
-from segrun.commands import networks
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.config.build import locate, to_dataclass
+from segrun.config.compose import Config, to_dict
 from segrun.data.dataset import Dataset
-from segrun.data.intensity import Intensity
-from segrun.engine import checkpoint as checkpoints
-from segrun.engine.device import keep_pages, torch_device
-from segrun.engine.files import folder as make_folder
-from segrun.engine.files import write_json
-from segrun.engine.predict import Predictor, Wanted, predict_files, write_summary
+from segrun.data.read.intensity import Intensity
+from segrun.device import torch_device, tune_malloc
 from segrun.engine.settings import PredictSettings
 from segrun.engine.signals import Stop
 from segrun.errors import Interrupted, RequestError, listed
-from segrun.report.console import counting, say
+from segrun.experiment import networks
+from segrun.files import ensure_dir, write_json
+from segrun.inference.predictor import PredictJob, Predictor, predict_files, write_summary
+from segrun.report.terminal import counting, print_line
 
 NOTE = "predict.json"
 
@@ -44,21 +44,21 @@ class Predicted:
         return 1 if self.unreadable else 0
 
 
-def run(cfg: config.Config) -> Predicted:
-    values = config.plain(cfg)
-    settings = config.typed(values, PredictSettings, "")
+def run(cfg: Config) -> Predicted:
+    values = to_dict(cfg)
+    settings = to_dataclass(values, PredictSettings, "")
     found = find(values["input"], Path(values["output"]).expanduser())
     predict = predictor(values["checkpoint"], values["device"], values["trust"], values)
-    output = make_folder(Path(values["output"]).expanduser())
+    output = ensure_dir(Path(values["output"]).expanduser())
     jobs = wanted(found, output, settings)
-    claim(output, predict, jobs, settings.overwrite)
+    claim_output_dir(output, predict, jobs, settings.overwrite)
     todo = [job for job in jobs if settings.overwrite or not all(path.is_file() for path in job.outputs())]
     unreadable: list[str] = []
     written = 0
     try:
-        with Stop() as stop, counting("predicting", len(todo)) as tick:
+        with Stop() as stop, counting("predicting", len(todo)) as advance:
             for _, problem in predict_files(predict, todo, values["batch_size"], lambda: stop.asked):
-                tick(1)
+                advance(1)
                 if problem is None:
                     written += 1
                 else:
@@ -67,7 +67,7 @@ def run(cfg: config.Config) -> Predicted:
         write_summary(output / "summary.csv", jobs, predict.classes)
     if stop.asked:
         raise Interrupted(f"Interrupted after {written} of {len(todo)} images. The same command goes on.")
-    return told(Predicted(written, len(jobs) - len(todo), tuple(unreadable)), output)
+    return print_result(Predicted(written, len(jobs) - len(todo), tuple(unreadable)), output)
 
 
 def predictor(
@@ -77,11 +77,11 @@ def predictor(
     saved = checkpoints.read(path)
     place = torch_device(device)
     if place.type == "cpu":
-        keep_pages()
+        tune_malloc()
     inference, data = networks.inference(saved, place, trust, options or {}), saved.config["dataset"]
     kind: Any = Dataset
     with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
-        kind = config.locate(data["_target_"], "dataset", trust)
+        kind = locate(data["_target_"], "dataset", trust)
     intensity = Intensity(**data["intensity"]) if data.get("intensity") else None
     return Predictor(
         inference, saved.classes, kind.reader(data, saved.weights["mean"].numel()), intensity, kind.sidecars
@@ -118,7 +118,7 @@ def find(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(base)) for file in images]
 
 
-def wanted(found: Sequence[tuple[Path, Path]], output: Path, settings: PredictSettings) -> list[Wanted]:
+def wanted(found: Sequence[tuple[Path, Path]], output: Path, settings: PredictSettings) -> list[PredictJob]:
     """photo.jpg becomes photo.png; where photo.png lies beside it, they become photo.jpg.png and photo.png.png."""
     alike = Counter(relative.with_suffix("") for _, relative in found)
     jobs = []
@@ -127,14 +127,14 @@ def wanted(found: Sequence[tuple[Path, Path]], output: Path, settings: PredictSe
         name = relative.with_suffix(".png") if alone else relative.with_name(f"{relative.name}.png")
         overlay = output / "overlay" / name if settings.overlay else None
         confidence = output / "confidence" / name if settings.confidence else None
-        jobs.append(Wanted(source, output / name, overlay, confidence, settings.overwrite))
+        jobs.append(PredictJob(source, output / name, overlay, confidence, settings.overwrite))
     sources = {source.resolve() for source, _ in found}
     if own := [path for job in jobs for path in job.outputs() if path.resolve() in sources]:
         raise RequestError(f"output={output}: {own[0]} is one of the images. Choose another folder for the masks.")
     return jobs
 
 
-def claim(output: Path, predict: Predictor, jobs: Sequence[Wanted], overwrite: bool) -> None:
+def claim_output_dir(output: Path, predict: Predictor, jobs: Sequence[PredictJob], overwrite: bool) -> None:
     """One folder holds the masks of one model.
 
     Raises:
@@ -159,9 +159,9 @@ def claim(output: Path, predict: Predictor, jobs: Sequence[Wanted], overwrite: b
     write_json(path, note)
 
 
-def told(result: Predicted, output: Path) -> Predicted:
+def print_result(result: Predicted, output: Path) -> Predicted:
     kept = f", {result.kept} were there before (overwrite=true makes them anew)" if result.kept else ""
-    say(f"{result.written} masks written to {output}{kept}")
+    print_line(f"{result.written} masks written to {output}{kept}")
     for problem in result.unreadable:
-        say(f"not read: {problem}", "red")
+        print_line(f"not read: {problem}", "red")
     return result

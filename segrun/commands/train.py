@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segrun import config
-from segrun.commands import assemble, sweep
-from segrun.commands.training import train as carry_out
-from segrun.engine import checkpoint as checkpoints
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.config.compose import Config, in_multirun, to_dict
+from segrun.config.keys import config_hash
 from segrun.errors import RequestError, listed
+from segrun.experiment import assemble
+from segrun.experiment.training import train as carry_out
+from segrun.sweeps import jobs as sweep
 
 # what a resumed run may change: none of it changes the result
 CHANGEABLE = ("trainer.device", "trainer.workers", "trainer.cache", "tracker")
@@ -31,16 +33,16 @@ class TrainResult:
         return self.folder / "best.ckpt"
 
 
-def run(cfg: config.Config) -> TrainResult | None:
+def run(cfg: Config) -> TrainResult | None:
     """Train, or go on with `resume`. In a multirun, one job of it: what came of it is read from its folder.
 
     Raises:
         RequestError: a key that is only for many runs, or for one.
     """
-    if cfg.resume is not None and not config.in_multirun():
+    if cfg.resume is not None and not in_multirun():
         return resumed(cfg)
-    values = config.plain(cfg)
-    if config.in_multirun():
+    values = to_dict(cfg)
+    if in_multirun():
         folder = job_folder(values)
 
         def job() -> TrainResult:
@@ -56,7 +58,7 @@ def run(cfg: config.Config) -> TrainResult | None:
     return train(values, run_folder(values))
 
 
-def resumed(cfg: config.Config) -> TrainResult:
+def resumed(cfg: Config) -> TrainResult:
     """Go on in the run's own folder, with its own config.
 
     Raises:
@@ -81,7 +83,7 @@ def resumed(cfg: config.Config) -> TrainResult:
         if f"trainer.{key}" in keys:
             values["trainer"][key] = cfg.trainer[key]
     if any(key.startswith("tracker") for key in keys):
-        values["tracker"] = config.plain(cfg.tracker)
+        values["tracker"] = to_dict(cfg.tracker)
     return train(values, folder, saved, trust=list(cfg.trust))
 
 
@@ -89,7 +91,7 @@ def train(
     values: dict[str, Any], folder: Path, saved: checkpoints.Checkpoint | None = None, trust: assemble.Trust = None
 ) -> TrainResult:
     """One training, in a new folder like `folder` or, if it was `saved` or is a sweep's job, in just that one."""
-    fresh = saved is None and not config.in_multirun()
+    fresh = saved is None and not in_multirun()
     return TrainResult(*carry_out(values, folder, fresh, saved, trust))
 
 
@@ -104,7 +106,7 @@ def job_folder(values: Mapping[str, Any]) -> Path:
     chosen by it."""
     if values["resume"] is not None:
         raise RequestError(f"resume={values['resume']}: goes on with one run; with a sweep, the same line does.")
-    name = f"{label(values)}_seed{values['seed']}_{config.config_hash(values)}"
+    name = f"{label(values)}_seed{values['seed']}_{config_hash(values)}"
     kind = "search" if not values["test"] else "choose" if "budget" in values else "multirun"
     return Path(values["output"]).expanduser() / kind / name
 

@@ -12,7 +12,7 @@ from segrun.comparison.runs import NONE, RESULT, Run
 from segrun.errors import RequestError, listed
 
 # what users choose by comes first, so that cells are named by it and not by what follows from it
-FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "term", "auxiliary", "balance", "loss",
+FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "regularizer", "auxiliary", "balance", "loss",
          "augment", "sizing", "optimizer", "schedule")  # fmt: skip
 Key = tuple[str, ...]
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from segrun import config
 from segrun.comparison.bootstrap import Counts
+from segrun.config.keys import INCIDENTAL, identity
 from segrun.errors import DataError, RequestError
 
-SEVERAL = ("term", "auxiliary")  # groups of which a config may name several options
+SEVERAL = ("regularizer", "auxiliary")  # groups of which a config may name several options
 SILENT = ("hydra", "rules", "search", "tracker", "experiment")  # cannot change the outcome, or just by other keys
 COPIES = ("seed", "split.seed", "split.fold", "dataset.root")  # in which copies of one experiment differ
 FITTED = "dataset.intensity."  # measured on the training images, so a copy has its own; what was asked for counts
@@ -100,7 +100,7 @@ def settings(values: Mapping[str, Any]) -> dict[str, str]:
     can change the outcome (`optimizer.lr`); nothing of what is no run's config."""
     if "names" not in values:
         return {}
-    flat = config.identity({key: value for key, value in values.items() if key not in config.INCIDENTAL})
+    flat = identity({key: value for key, value in values.items() if key not in INCIDENTAL})
     every = {key: value for key, value in flat.items() if key not in COPIES and not key.startswith(FITTED)}
     for word in values.get("asked", ()):
         key, _, value = word.lstrip("+").partition("=")

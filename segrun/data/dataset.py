@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segrun.data.reading import read_image
+from segrun.data.read.images import read_image
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import ClassMap, Sample
 

@@ -13,23 +13,23 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from segrun.data.loading import mixed
+from segrun.checkpoints.checkpoint import Progress
+from segrun.checkpoints.snapshots import START
+from segrun.data.loader.batches import derive_seed
+from segrun.device import memory_layout
 from segrun.engine.average import moving_average
-from segrun.engine.checkpoint import Progress
-from segrun.engine.device import memory_layout
-from segrun.engine.events import Emit, EpochDone, PhaseBegan, PhaseEnded, StepDone
+from segrun.engine.batch_preview import measured_rates, probe
 from segrun.engine.objective import Objective, bind, compared
 from segrun.engine.optimizers import grouped, named_state, restore_state, set_rates
-from segrun.engine.probe import measured_rates, probe
-from segrun.engine.recipe import Data, Recipe, Store, curves
-from segrun.engine.selection import judge
+from segrun.engine.recipe import CheckpointSink, EpochData, TrainRecipe, curves
+from segrun.engine.selection import update_best
 from segrun.engine.signals import Stop
-from segrun.engine.snapshots import START
 from segrun.engine.step import step
 from segrun.errors import Interrupted
+from segrun.events import Emit, EpochDone, PhaseEnded, PhaseStarted, StepDone
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.task import Task
-from segrun.transfer.apply import Audit, free, set_modes
+from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
 from segrun.transfer.plan import Phase, Plan
 from segrun.types import Batch
 
@@ -38,9 +38,9 @@ def fit(
     model: Segmenter,
     plan: Plan,
     tasks: Sequence[Task],
-    recipe: Recipe,
-    data: Data,
-    store: Store,
+    recipe: TrainRecipe,
+    data: EpochData,
+    store: CheckpointSink,
     accelerator: Accelerator,
     emit: Emit,
     resume: Mapping[str, Any] | None = None,
@@ -64,7 +64,7 @@ def fit(
         balance.load_state_dict(resume["balance"])
         if accelerator.scaler is not None and resume.get("scaler"):
             accelerator.scaler.load_state_dict(resume["scaler"])
-    store.snapshots.once(START, None if resume else model.state_dict)
+    store.snapshots.get_or_create(START, None if resume else model.state_dict)
     training = _Training(
         model, plan, tasks, recipe, data, store, accelerator, emit, progress, average,
         dict(resume["optimizer"]) if resume else {}, dict(resume["rates"]) if resume else {},
@@ -89,9 +89,9 @@ class _Training:
     model: Segmenter
     plan: Plan
     tasks: Sequence[Task]
-    recipe: Recipe
-    data: Data
-    store: Store
+    recipe: TrainRecipe
+    data: EpochData
+    store: CheckpointSink
     accelerator: Accelerator
     emit: Emit
     progress: Progress
@@ -116,17 +116,17 @@ class _Training:
     def phase(self, index: int, phase: Phase, last_epoch: int) -> None:
         model, accelerator, parts = self.model, self.accelerator, self.parts
         self.index, self.last_epoch = index, last_epoch
-        self.learning = free(model, parts, phase)
+        self.learning = set_trainable(model, parts, phase)
         self.optimizer = self.recipe.optimizer(
             grouped(model, self.learning, self.recipe.optimizer, self.settings.decay_1d, apart=phase.rates is not None)
             + self._balance_group()
         )
         restore_state(self.optimizer, self.optimizer_state)
         self.objective = self._objective(phase)
-        self.audit = Audit(model, parts, phase)
+        self.audit = FreezeAudit(model, parts, phase)
         wrapped = torch.compile(model) if self.settings.compile else model
         self.trained, self.prepared = accelerator.prepare(wrapped, self.optimizer)
-        self.emit(PhaseBegan(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
+        self.emit(PhaseStarted(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
         with Stop() as stop:
             for epoch in range(self.progress.epoch, last_epoch):
                 self.epoch(epoch, phase, stop)
@@ -158,7 +158,7 @@ class _Training:
                 for buffer in self.kept.buffers():
                     torch.distributed.broadcast(buffer, 0)
             looked = self.data.evaluate(self.kept)
-            better = judge(progress, looked, self.settings, last_phase=phase is self.plan.phases[-1])
+            better = update_best(progress, looked, self.settings, last_phase=phase is self.plan.phases[-1])
         self.emit(
             EpochDone(
                 epoch=progress.epoch,
@@ -181,9 +181,9 @@ class _Training:
         if better:
             self.store.best(self.kept, progress)
         if phase.keep and (progress.ended or progress.epoch == self.last_epoch):  # a resume begins behind the phase
-            self.store.snapshots.once(f"phase{self.index}", self.kept.state_dict)
+            self.store.snapshots.get_or_create(f"phase{self.index}", self.kept.state_dict)
         self.save()
-        if told(stop.asked, self.accelerator):
+        if any_rank_stopping(stop.asked, self.accelerator):
             raise Interrupted(f"Interrupted after epoch {progress.epoch} of {self.plan.epochs}; the state is saved.")
 
     def step(self, epoch: int, stop: Stop) -> None:
@@ -193,10 +193,10 @@ class _Training:
         lr = self.lr(progress.step, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        torch.manual_seed(mixed(seed, progress.step, accelerator.process_index))
+        torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
         done = step(
             self.trained, self.prepared, self.objective, window, self.settings, accelerator,
-            stopping=stop.asked, seed=mixed(seed, progress.step),
+            stopping=stop.asked, seed=derive_seed(seed, progress.step),
         )  # fmt: skip
         if self.average:
             self.average.update_parameters(self.model)
@@ -256,7 +256,7 @@ class _Training:
         ]
 
 
-def told(asked: bool, accelerator: Accelerator) -> bool:
+def any_rank_stopping(asked: bool, accelerator: Accelerator) -> bool:
     """Whether any process was told to stop."""
     flag = torch.tensor(float(asked), device=accelerator.device)
     return bool(accelerator.reduce(flag, "sum") if accelerator.num_processes > 1 else flag)

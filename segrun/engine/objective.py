@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from segrun.engine.snapshots import START, Snapshots
+from segrun.checkpoints.snapshots import START, Snapshots
 from segrun.models.segmenter import Output, Segmenter
 from segrun.tasks.balance import Balance
 from segrun.tasks.task import Task
-from segrun.transfer.terms import Bound, Probe, Term
+from segrun.transfer.regularizers.regularizer import BatchPreview, Penalty, Regularizer
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Objective:
 
     tasks: Sequence[Task]
     balance: Balance
-    terms: Mapping[str, Bound] = field(default_factory=dict)
+    terms: Mapping[str, Penalty] = field(default_factory=dict)
     compared: Sequence[nn.Parameter] = ()
 
     @property
@@ -69,26 +69,26 @@ class Objective:
 
 
 def bind(
-    term: Term, model: Segmenter, snapshots: Snapshots, look: Probe, begun: bool, accelerator: Accelerator
-) -> Bound:
+    term: Regularizer, model: Segmenter, snapshots: Snapshots, look: BatchPreview, begun: bool, accelerator: Accelerator
+) -> Penalty:
     """The term as a function, for one phase. begun: what it remembers was stored before, and is not made again."""
     model.eval()  # each epoch sets the modes anew
-    memory = snapshots.once(f"term_{term.name}", None if begun else partial(term.remember, model, look))
+    memory = snapshots.get_or_create(f"term_{term.name}", None if begun else partial(term.remember, model, look))
     if accelerator.num_processes > 1:  # the first one's: each would remember other batches and statistics
         memory = {name: value.to(accelerator.device) for name, value in memory.items()}
         for value in memory.values():
             torch.distributed.broadcast(value, 0)
-    return term.bind(model, snapshots.once(START), memory)
+    return term.bind(model, snapshots.get_or_create(START), memory)
 
 
-def compared(model: Segmenter, tasks: Sequence[Task], balance: Balance, look: Probe) -> list[nn.Parameter]:
+def compared(model: Segmenter, tasks: Sequence[Task], balance: Balance, look: BatchPreview) -> list[nn.Parameter]:
     """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""
     shared = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("heads.")}
     if not balance.separate or not shared:
         return []
     model.eval()
     levels = range(len(model.backbone.levels))
-    heads = [getattr(model.heads[task.name], "reads", levels) for task in tasks]
+    heads = [getattr(model.heads[task.name], "levels_used", levels) for task in tasks]
     read_by = [sum(level in reads for reads in heads) for level in levels]
     ((images, _),) = look(1)
     chosen = balance.shared(list(shared), list(shared.values()), model(images).features, read_by)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from segrun.transfer.plan import Learn
+from segrun.transfer.plan import PartSettings
 
 Group = dict[str, Any]
 
@@ -61,7 +61,11 @@ class SGD:
 
 
 def grouped(
-    model: nn.Module, learning: Mapping[str, Learn], factory: OptimizerFactory, decay_1d: bool, apart: bool = False
+    model: nn.Module,
+    learning: Mapping[str, PartSettings],
+    factory: OptimizerFactory,
+    decay_1d: bool,
+    apart: bool = False,
 ) -> list[Group]:
     """Every learning parameter in exactly one group; a group is one (rate scale, decay), or one parameter (`apart`).
 
@@ -88,7 +92,9 @@ def grouped(
     return list(groups.values())
 
 
-def set_rates(optimizer: torch.optim.Optimizer, learning: Mapping[str, Learn], rates: Mapping[str, float]) -> None:
+def set_rates(
+    optimizer: torch.optim.Optimizer, learning: Mapping[str, PartSettings], rates: Mapping[str, float]
+) -> None:
     """Multiply the scale of each parameter that has a group of its own."""
     for group in optimizer.param_groups:
         (name, *_) = group["names"]

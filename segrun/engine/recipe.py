@@ -9,19 +9,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segrun.engine.checkpoint import Progress
-from segrun.engine.evaluate import Evaluation
+from segrun.checkpoints.checkpoint import Progress
+from segrun.checkpoints.snapshots import Snapshots
 from segrun.engine.optimizers import OptimizerFactory
 from segrun.engine.schedules import Schedule
 from segrun.engine.settings import TrainerSettings
-from segrun.engine.snapshots import Snapshots
+from segrun.inference.evaluation import Evaluation
 from segrun.tasks.balance import Balance
 from segrun.transfer.plan import Plan
 from segrun.types import Batch
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainRecipe:
     """What is tuned, beside the plan. balance: begun, for the tasks at hand."""
 
     settings: TrainerSettings
@@ -36,7 +36,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Data:
+class EpochData:
     """batches(start): the endless stream from batch `start` on; steps: optimizer steps of each epoch;
     evaluate: score val."""
 
@@ -46,7 +46,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Store:
+class CheckpointSink:
     """Where states go. last(weights, training) after each epoch; best(model, progress) after a best one; snapshots:
     weights that terms and candidates go back to."""
 

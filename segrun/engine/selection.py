@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from segrun.engine.checkpoint import Progress
-from segrun.engine.evaluate import Evaluation
+from segrun.checkpoints.checkpoint import Progress
 from segrun.engine.settings import TrainerSettings
+from segrun.inference.evaluation import Evaluation
 
 
-def judge(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
+def update_best(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
     """Whether this epoch is the best so far; `progress.ended` where patience is at its end."""
     score = monitored(looked, settings.monitor)
     better = progress.best is None or score > progress.best

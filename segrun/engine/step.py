@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from segrun.engine.device import memory_layout
+from segrun.device import memory_layout
 from segrun.engine.objective import Objective, summed
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError, SegrunError, listed
@@ -48,7 +48,7 @@ def step(
     layout = memory_layout(settings.channels_last, device.type == "cuda")
     targets = [on_device(objective.tasks, batch, device) for batch in window]
     weights = {
-        t.name: torch.stack([t.loss.weights(target[t.name]) for target in targets]).sum(0) for t in objective.tasks
+        t.name: torch.stack([t.loss.normalizers(target[t.name]) for target in targets]).sum(0) for t in objective.tasks
     }
     if processes > 1:
         weights = {name: accelerator.reduce(value, "sum") for name, value in weights.items()}
@@ -80,7 +80,7 @@ def step(
         guilty = [name for name, value in named.items() if not math.isfinite(value)]
         raise SegrunError(
             f"the loss is {loss} (of {listed(guilty)}). The images of this step: {names}.\n"
-            "Look at them, or lower optimizer.lr, set trainer.clip=1, or use trainer.precision=fp32."
+            "ImageRecord at them, or lower optimizer.lr, set trainer.clip=1, or use trainer.precision=fp32."
         )
     if single is not None:
         objective.correct(single, {t.name: named[t.name] for t in objective.tasks}, accelerator, scale, seed)

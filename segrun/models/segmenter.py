@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segrun.errors import RequestError
-from segrun.models.backbone import Backbone
-from segrun.models.loading import LoadReport
+from segrun.models.backbones.backbone import Backbone
 from segrun.models.parts import Parts, parts_of
+from segrun.models.weights.loading import LoadReport
 
 
 class Output(NamedTuple):
@@ -37,11 +37,11 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
-        self.report: LoadReport = backbone.report.under("backbone.")
+        self.report: LoadReport = backbone.report.prefixed("backbone.")
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
 
-    def expect(self, shares: Tensor) -> None:
+    def init_bias_from_class_prior(self, shares: Tensor) -> None:
         """Let a mask head that is fresh begin at these shares of the classes, (C,), instead of at equal ones. Its first
         steps would otherwise teach every channel to speak for the frequent class, and a small one would be left with
         no channel of its own (Lin et al., ICCV 2017; RARE is the least that they begin at, too).
@@ -49,7 +49,7 @@ class Segmenter(nn.Module):
         A bias that was loaded is left as it is, and so is a head without a convolution `output`.
         """
         output = getattr(self.heads["mask"], "output", None)
-        fresh = "heads.mask.output.bias" not in self.report.came
+        fresh = "heads.mask.output.bias" not in self.report.matched
         if isinstance(output, nn.Conv2d) and output.bias is not None and fresh:
             with torch.no_grad():
                 output.bias.copy_((shares / shares.sum()).clamp(min=RARE).log())
@@ -88,7 +88,7 @@ class Segmenter(nn.Module):
         """Keep the head of the primary task, "mask", alone, and what it reads of the backbone."""
         mask = self.heads["mask"]
         self.heads = nn.ModuleDict({"mask": mask})
-        self.backbone.only(getattr(mask, "reads", range(len(self.backbone.levels))))
+        self.backbone.keep_levels(getattr(mask, "levels_used", range(len(self.backbone.levels))))
 
     def parts(self) -> Parts:
         """backbone.<stage> from the input on, then what is new in it, then head.<task>."""
@@ -97,4 +97,4 @@ class Segmenter(nn.Module):
         }
         modules |= {name: [f"backbone.{p}" for p in paths] for name, paths in self.backbone.fresh.items()}
         modules |= {f"head.{task}": [f"heads.{task}"] for task in self.heads}
-        return parts_of(self, modules, self.report.came)
+        return parts_of(self, modules, self.report.matched)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from segrun.errors import listed
-from segrun.models.adapting import fold_statistics
-from segrun.models.loading import LoadReport, load_into
 from segrun.models.segmenter import Segmenter
+from segrun.models.weights.adapting import fold_statistics
+from segrun.models.weights.loading import LoadReport, load_into
 
 
 def start_from(
@@ -46,8 +46,8 @@ def start_from(
         part: {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
         for part in ("backbone", "heads")
     }
-    backbone = load_into(model.backbone, halves["backbone"], source, min_loaded).under("backbone.")
-    heads = load_into(model.heads, halves["heads"], source, 0.0, sees_images=False).under("heads.")
+    backbone = load_into(model.backbone, halves["backbone"], source, min_loaded).prefixed("backbone.")
+    heads = load_into(model.heads, halves["heads"], source, 0.0, sees_images=False).prefixed("heads.")
     if list(classes) != list(known):  # a tensor that holds some classes of its own is no longer just the file's
         new = {f"heads.{name}" for name in axes}
         changed = tuple(name for name in heads.loaded if name in new)
@@ -60,8 +60,8 @@ def start_from(
         buffer = getattr(model, key)
         buffer.copy_(torch.tensor(fold_statistics(weights[key].flatten().tolist(), buffer.numel())).view(buffer.shape))
     sizes = tuple(sum(p.numel() for p in half.parameters()) for half in (model.backbone, model.heads))
-    report = backbone.and_(heads, (sizes[0], sizes[1]))
-    used = {"mean", "std", *report.came}
+    report = backbone.merge(heads, (sizes[0], sizes[1]))
+    used = {"mean", "std", *report.matched}
     return replace(report, source=source, unused=tuple(name for name in weights if name not in used))
 
 

@@ -10,9 +10,9 @@ from statistics import mean
 from segrun.comparison.bootstrap import Difference, Estimate
 from segrun.comparison.compare import Comparison
 from segrun.comparison.scoring import COSTS, Row
-from segrun.engine.files import replacing
 from segrun.errors import listed
-from segrun.report.page import Table
+from segrun.files import atomic_write
+from segrun.report.html.page import Table
 from segrun.report.tables import percent
 
 SIGNIFICANT = 0.05
@@ -103,7 +103,7 @@ def write_csv(path: Path, c: Comparison) -> None:
     """The numbers behind `score_table`, unrounded; a row a cell, empty where there is none."""
     head = (*c.by, "runs", "failed", "miou", "low", "high", "difference", "difference_low", "difference_high", "p",
             "p_holm", "rank", "wins", *COSTS, *(f"iou_{name}" for name in c.test[1]))  # fmt: skip
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(head)
         for row in c.rows:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from segrun.engine.events import EpochDone, Event
-from segrun.engine.files import write_text
+from segrun.events import EpochDone, Event
+from segrun.files import write_text
 
 
 class MetricsFile:

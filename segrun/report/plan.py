@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from segrun.models.loading import LoadReport
 from segrun.models.parts import ALL, Parts
-from segrun.transfer.plan import Learn, Plan
+from segrun.models.weights.loading import LoadReport
+from segrun.transfer.plan import PartSettings, Plan
 
 
 def plan_table(plan: Plan, parts: Parts, lr: float) -> Table:
@@ -51,7 +51,7 @@ def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport, notes: Se
     return text.getvalue()
 
 
-def _cell(how: Learn | None, lr: float) -> str:
+def _cell(how: PartSettings | None, lr: float) -> str:
     if how is None:
         return "frozen"
     words = f"{lr * how.lr_scale:.1e}"

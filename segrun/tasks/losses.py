@@ -33,7 +33,7 @@ class Loss(nn.Module):
         self.asked = class_weights
         self.register_buffer("class_weights", None, persistent=False)
 
-    def weigh(self, pixels: Tensor) -> None:
+    def set_class_weights(self, pixels: Tensor) -> None:
         """Fix the class weights. pixels: (C,) labelled pixels of each class in the training data.
 
         Raises:
@@ -42,12 +42,12 @@ class Loss(nn.Module):
         if self.asked is not None:
             self.class_weights = class_weights(self.asked, pixels)
 
-    def shares(self, pixels: Tensor) -> Tensor:
+    def class_prior(self, pixels: Tensor) -> Tensor:
         """(C,) what each class of these (C,) pixels counts in the loss, adding up to 1; equal without any pixel."""
         counted = pixels.float() * (1 if self.class_weights is None else self.class_weights)
         return (counted + 1e-6) / (counted + 1e-6).sum()
 
-    def weights(self, target: Tensor) -> Tensor:
+    def normalizers(self, target: Tensor) -> Tensor:
         """(K,): here, the number of images that hold a labelled pixel."""
         return (target != VOID).flatten(1).any(1).sum().float()[None]
 
@@ -66,7 +66,7 @@ class CrossEntropy(Loss):
         super().__init__(class_weights)
         self.label_smoothing = label_smoothing
 
-    def weights(self, target: Tensor) -> Tensor:
+    def normalizers(self, target: Tensor) -> Tensor:
         return pixel_weights(target, self.class_weights).sum()[None]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Focal(Loss):
         super().__init__(class_weights)
         self.gamma = gamma
 
-    def weights(self, target: Tensor) -> Tensor:
+    def normalizers(self, target: Tensor) -> Tensor:
         return pixel_weights(target, self.class_weights).sum()[None]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Tversky(Loss):
         missed = truth.sum((0, 2, 3)) - hit
         score = hit / (hit + self.alpha * false + self.beta * missed).clamp(min=1e-6)
         weight = self.of_classes(logits) * (hit + missed > 0.5)
-        return (weight * (1 - score)).sum()[None] / weight.sum().clamp(min=1e-6) * self.weights(target)
+        return (weight * (1 - score)).sum()[None] / weight.sum().clamp(min=1e-6) * self.normalizers(target)
 
 
 class Lovasz(Loss):
@@ -124,7 +124,7 @@ class Lovasz(Loss):
         errors, order = (truth - guess).abs().sort(0, descending=True)
         losses = (errors * _lovasz_gradient(truth.gather(0, order))).sum(0)
         weight = self.of_classes(logits) * present
-        return (weight * losses).sum()[None] / weight.sum().clamp(min=1e-6) * self.weights(target)
+        return (weight * losses).sum()[None] / weight.sum().clamp(min=1e-6) * self.normalizers(target)
 
 
 class Sum(Loss):
@@ -144,15 +144,15 @@ class Sum(Loss):
         for loss in losses:
             loss.asked = class_weights
 
-    def weigh(self, pixels: Tensor) -> None:
+    def set_class_weights(self, pixels: Tensor) -> None:
         for loss in self._all():
-            loss.weigh(pixels)
+            loss.set_class_weights(pixels)
 
-    def shares(self, pixels: Tensor) -> Tensor:
-        return self._all()[0].shares(pixels)
+    def class_prior(self, pixels: Tensor) -> Tensor:
+        return self._all()[0].class_prior(pixels)
 
-    def weights(self, target: Tensor) -> Tensor:
-        return torch.cat([loss.weights(target) for loss in self._all()])
+    def normalizers(self, target: Tensor) -> Tensor:
+        return torch.cat([loss.normalizers(target) for loss in self._all()])
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return torch.cat([c * loss(logits, target) for c, loss in zip(self.coefficients, self._all(), strict=True)])

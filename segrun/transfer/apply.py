@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from segrun.errors import SegrunError, listed
 from segrun.models.parts import NORMS, Parts
-from segrun.transfer.plan import Learn, Phase
+from segrun.transfer.plan import PartSettings, Phase
 
 
-def free(model: nn.Module, parts: Parts, phase: Phase) -> dict[str, Learn]:
+def set_trainable(model: nn.Module, parts: Parts, phase: Phase) -> dict[str, PartSettings]:
     """Let just the phase's parameters have gradients; returns how each of them learns, by name."""
     learning = phase.learning(parts)
     for name, parameter in model.named_parameters():
@@ -38,7 +38,7 @@ def set_modes(model: nn.Module, parts: Parts, phase: Phase) -> None:
                         inner.eval()
 
 
-class Audit:
+class FreezeAudit:
     """Keeps a copy of what a phase freezes, parameters and buffers, and compares it bit for bit."""
 
     def __init__(self, model: nn.Module, parts: Parts, phase: Phase) -> None:

@@ -12,14 +12,14 @@ from segrun.errors import RequestError, listed
 from segrun.models.parts import ALL, Kind, Parts
 
 if TYPE_CHECKING:
-    from segrun.transfer.terms import Term
+    from segrun.transfer.regularizers.regularizer import Regularizer
 
 # (weights, mean gradients), by parameter → the share of the rate of each
 Rates = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Learn:
+class PartSettings:
     """How one part learns during a phase.
 
     kinds: which of its parameters; lr_scale: of the base rate; decay: of the weight decay;
@@ -45,13 +45,13 @@ class Phase:
 
     name: str
     epochs: int
-    learn: Mapping[str, Learn]
-    terms: tuple[Term, ...] = ()
+    learn: Mapping[str, PartSettings]
+    terms: tuple[Regularizer, ...] = ()
     rates: Rates | None = None
     schedule: Literal["continue", "restart"] = "continue"
     keep: bool = False
 
-    def learning(self, parts: Parts) -> dict[str, Learn]:
+    def learning(self, parts: Parts) -> dict[str, PartSettings]:
         """Parameter name → how it learns, for every parameter that does. What a term holds is not decayed besides."""
         held = frozenset().union(*(term.holds(parts) for term in self.terms))
         return {
@@ -72,7 +72,7 @@ class Plan:
     def epochs(self) -> int:
         return sum(phase.epochs for phase in self.phases)
 
-    def under(self, terms: Sequence[Term], parts: Parts, batch: int) -> Plan:
+    def with_regularizers(self, terms: Sequence[Regularizer], parts: Parts, batch: int) -> Plan:
         """The same plan with each term in the phases in which something learns that it watches. batch: images in
         one.
 
@@ -87,9 +87,9 @@ class Plan:
             watched = term.watches(parts)
             acts = [not watched.isdisjoint(phase.learning(parts)) for phase in self.phases]
             if not loaded:
-                raise RequestError(f"term={term.name}: holds on to pretrained weights, and none were loaded.")
+                raise RequestError(f"regularizer={term.name}: holds on to pretrained weights, and none were loaded.")
             if not any(acts):
-                raise RequestError(f"term={term.name}: nothing that it would hold learns in this plan.")
+                raise RequestError(f"regularizer={term.name}: nothing that it would hold learns in this plan.")
             term.check(parts, self.phases[: acts.index(True)], batch)
             phases = [
                 replace(phase, terms=(*phase.terms, term)) if act else phase

@@ -13,15 +13,16 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
-from segrun import cli, config
+from segrun import cli
 from segrun.commands import check
 from segrun.commands.check import Checked
-from segrun.data import survey as surveying
+from segrun.config.compose import compose
 from segrun.data.dataset import Dataset
-from segrun.data.loading import Stream
-from segrun.data.look import Look
+from segrun.data.loader.batches import Stream
+from segrun.data.scan import scan as surveying
+from segrun.data.scan.record import ImageRecord
 from segrun.errors import RequestError
-from tests.data.test_checks import drawn
+from tests.data.scan.test_checks import drawn
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -48,7 +49,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cfg() -> DictConfig:
     words = ["dataset=folder", "dataset.root=.", "dataset.classes=[ground,one,two]", "dataset.masks=index", "samples=0"]
-    return config.compose("check", words)
+    return compose("check", words)
 
 
 def checked(cfg: DictConfig, root: Path, samples: int = 0) -> Checked:
@@ -77,7 +78,7 @@ def off_value(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]
     return "value", {f"train/{path.stem}"}, f"{path.name}: values outside the 3 classes: {value} (1 pixels)"
 
 
-def swapped(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
+def masks_swapped(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
     one, other = (root / "train" / "masks" / f"p{index:02}.png" for index in rng.choice(12, 2, replace=False))
     kept = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -85,13 +86,13 @@ def swapped(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
     return "mismatched", {f"train/{one.stem}", f"train/{other.stem}"}, "do not lie on the image's"
 
 
-def exchanged(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
+def swapped(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
     name = f"p{rng.integers(12):02}.png"
     image, mask = root / "train" / "images" / name, root / "train" / "masks" / name
     kept = image.read_bytes()
     image.write_bytes(mask.read_bytes())
     mask.write_bytes(kept)
-    return "exchanged", {f"train/{image.stem}"}, "were the two files exchanged?"
+    return "swapped", {f"train/{image.stem}"}, "were the two files exchanged?"
 
 
 def renamed(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]:
@@ -127,7 +128,9 @@ def reencoded(root: Path, rng: np.random.Generator) -> tuple[str, set[str], str]
 KINDS: dict[str, Callable[[Path, np.random.Generator], tuple[str, set[str], str]]] = {
     "image truncated": lambda root, rng: truncated(root, rng, "images"),
     "mask truncated": lambda root, rng: truncated(root, rng, "masks"),
-    **{f.__name__: f for f in (off_size, off_value, swapped, exchanged, renamed, duplicated, compressed, reencoded)},
+    **{
+        f.__name__: f for f in (off_size, off_value, masks_swapped, swapped, renamed, duplicated, compressed, reencoded)
+    },
 }
 
 
@@ -241,7 +244,7 @@ def test_the_exit_status_says_whether_there_are_errors(
 def test_an_interrupted_check_ends_with_130(
     clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(data: Dataset, name: str) -> Look:
+    def interrupted(data: Dataset, name: str) -> ImageRecord:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(surveying, "look", interrupted)
@@ -252,9 +255,7 @@ def test_an_interrupted_check_ends_with_130(
 
 def test_the_default_data_set_is_clean() -> None:
     assert (
-        check.run(
-            config.compose("check", ["dataset.size=64", "dataset.train=16", "dataset.val=4", "dataset.test=4"])
-        ).status
+        check.run(compose("check", ["dataset.size=64", "dataset.train=16", "dataset.val=4", "dataset.test=4"])).status
         == 0
     )
 
@@ -269,7 +270,7 @@ def test_real_images_of_two_kinds_and_sizes_are_told(tmp_path: Path) -> None:
             REAL / "nuclei" / "masks" / f"{image.stem}.png"
         )
     words = ["dataset=folder", f"dataset.root={tmp_path / 'nuclei'}", "dataset.classes=[background,nucleus]"]
-    result = check.run(config.compose("check", words))
+    result = check.run(compose("check", words))
     assert {finding.rule for finding in result.findings} == {"modes", "sizes"}
 
 

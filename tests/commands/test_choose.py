@@ -10,8 +10,8 @@ import pytest
 
 import segrun
 from segrun import cli
+from segrun.checkpoints import checkpoint
 from segrun.data.sets.shapes import Shapes
-from segrun.engine import checkpoint
 from segrun.errors import RequestError
 from tests.conftest import QUICK, stopped_after
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import segrun
-from segrun import config
+from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate
-from segrun.engine import checkpoint
+from segrun.config.compose import compose
 from segrun.errors import RequestError
 from tests.conftest import QUICK
 
@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_eval_repeats_what_training_measured(trained: Path) -> None:
     kept = json.loads((trained / "result.json").read_text())
     for batch in (1, 5):
-        found = evaluate.run(config.compose("eval", [f"checkpoint={trained}", f"batch_size={batch}", "device=cpu"]))
+        found = evaluate.run(compose("eval", [f"checkpoint={trained}", f"batch_size={batch}", "device=cpu"]))
         assert found.scores["confusion"] == kept["test"]["confusion"]
         assert (found.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
         assert (found.folder / "confusion.png").is_file()
@@ -60,7 +60,7 @@ def test_two_processes_give_the_same_figures_as_one(trained: Path, elsewhere: Pa
 
 def test_other_data_with_the_same_classes_is_scored(trained: Path) -> None:
     found = evaluate.run(
-        config.compose("eval", [f"checkpoint={trained}", "dataset=shapes", "dataset.seed=9", "dataset.test=3"])
+        compose("eval", [f"checkpoint={trained}", "dataset=shapes", "dataset.seed=9", "dataset.test=3"])
     )
     assert sum(map(sum, found.scores["confusion"])) == 3 * 128 * 128
 
@@ -70,7 +70,7 @@ def test_data_with_other_classes_is_refused_with_the_difference(
 ) -> None:
     words = [f"checkpoint={trained}", "dataset=folder", f"dataset.root={folder_data()}"]
     with pytest.raises(RequestError, match=r"6 classes, the data set 2.*lacks stripes.*lacks square"):
-        evaluate.run(config.compose("eval", [*words, "dataset.classes=[background,square]"]))
+        evaluate.run(compose("eval", [*words, "dataset.classes=[background,square]"]))
 
 
 def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
@@ -79,7 +79,7 @@ def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
     root = folder_data(2, root="only/test").parent
     (root / "classes.txt").write_text("\n".join(checkpoint.read(trained / "best.ckpt").classes.names))
     words = ["dataset=folder", f"dataset.root={root}"]
-    found = evaluate.run(config.compose("eval", [f"checkpoint={trained}", *words]))
+    found = evaluate.run(compose("eval", [f"checkpoint={trained}", *words]))
     assert sum(map(sum, found.scores["confusion"])) == 2 * 48 * 64
     with pytest.raises(RequestError, match="has no train images, only those of test"):
         segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
@@ -90,10 +90,10 @@ def test_a_grey_model_is_scored_on_grey_images_at_its_stored_split(folder_data: 
     words = [w for w in QUICK if not w.startswith("dataset.")]
     data = ["dataset=folder", f"dataset.root={root}", "dataset.classes=[background,square]"]
     made = segrun.train([*words, *data, "dataset.channels=1", "strategy=scratch", "trainer.epochs=1"])
-    found = evaluate.run(config.compose("eval", [f"checkpoint={made.folder}", *data]))
+    found = evaluate.run(compose("eval", [f"checkpoint={made.folder}", *data]))
     assert made.test is not None and found.scores["confusion"] == made.test["confusion"]
     with pytest.raises(RequestError, match="images of 1 channels, the data set's have 3"):
-        evaluate.run(config.compose("eval", [f"checkpoint={made.folder}", "dataset=shapes"]))
+        evaluate.run(compose("eval", [f"checkpoint={made.folder}", "dataset=shapes"]))
 
 
 def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -> None:
@@ -105,13 +105,13 @@ def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -
     extra = np.zeros((48, 64), np.uint8)
     for place in ("images", "masks"):  # a new image changes what the fractions draw, but not the stored split
         Image.fromarray(extra).save(root / place / "new.png")
-    found = evaluate.run(config.compose("eval", [f"checkpoint={folder}"]))
+    found = evaluate.run(compose("eval", [f"checkpoint={folder}"]))
     with (found.folder / "scores.csv").open() as file:
         assert {row["image"] for row in csv.DictReader(file)} == set(split["test"])
     for place in ("images", "masks"):
         (root / place / f"{split['test'][0]}.png").unlink()
     with pytest.raises(RequestError, match=f"stored split are not in this data set: {split['test'][0]}"):
-        evaluate.run(config.compose("eval", [f"checkpoint={folder}"]))
+        evaluate.run(compose("eval", [f"checkpoint={folder}"]))
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -
 def test_a_wrong_request_is_told(trained: Path, word: str, told: str) -> None:
     words = [f"checkpoint={trained}", word] if not word.startswith("checkpoint") else [word]
     with pytest.raises(RequestError, match=told):
-        evaluate.run(config.compose("eval", words))
+        evaluate.run(compose("eval", words))

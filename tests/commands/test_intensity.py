@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import segrun
-from segrun import config
+from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate, predict
+from segrun.config.compose import compose, to_dict
 from segrun.data.dataset import Dataset
 from segrun.data.sets.microscopy import Microscopy
-from segrun.engine import checkpoint
-from segrun.engine.inference import Inference
 from segrun.errors import Interrupted, RequestError
+from segrun.inference.inference import Inference
 from tests.conftest import QUICK, stopped_after
 
 QUICK_RAW = [
@@ -72,7 +72,7 @@ def expected(path: Path, low: float, high: float) -> np.ndarray[Any, Any]:
 
 def data_for(folder: Path, *words: str, **changed: Any) -> Dataset:
     """What eval scores."""
-    values = config.plain(config.compose("eval", [f"checkpoint={folder}", *words]))
+    values = to_dict(compose("eval", [f"checkpoint={folder}", *words]))
     return evaluate.data_for(values, dataclasses.replace(checkpoint.read(folder), **changed))
 
 
@@ -86,7 +86,7 @@ def test_the_run_keeps_the_percentiles_of_its_training_images(trained: Path) -> 
 
 
 def test_eval_repeats_what_training_measured(trained: Path) -> None:
-    found = evaluate.run(config.compose("eval", [f"checkpoint={trained}", "device=cpu"]))
+    found = evaluate.run(compose("eval", [f"checkpoint={trained}", "device=cpu"]))
     assert (found.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
     data, ends = data_for(trained), scaling(trained)
     assert isinstance(data, Microscopy)
@@ -147,9 +147,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
 def test_predict_reads_and_scales_as_the_training_did(trained: Path, seen: list[torch.Tensor]) -> None:
     root = cells("new", count=3)
-    predict.run(
-        config.compose("predict", [f"checkpoint={trained}", f"input={root / 'images'}", "output=out", "device=cpu"])
-    )
+    predict.run(compose("predict", [f"checkpoint={trained}", f"input={root / 'images'}", "output=out", "device=cpu"]))
     data = Microscopy(str(root), ["ground", "cell"], "auto", 255, False, 1, scaling(trained))
     assert [torch.equal(image, data.image(name)) for image, name in zip(seen, data.names, strict=True)] == [True] * 3
     seen.clear()
@@ -170,7 +168,7 @@ def test_predict_reads_scientific_tiff(trained: Path, seen: list[torch.Tensor]) 
     Path("tiff").mkdir()
     tifffile.imwrite("tiff/p0.tif", values.astype(np.float32))
     tifffile.imwrite("tiff/stack.tif", np.stack([values] * 3), imagej=True, metadata={"axes": "ZYX"})
-    done = predict.run(config.compose("predict", [f"checkpoint={trained}", "input=tiff", "output=out", "device=cpu"]))
+    done = predict.run(compose("predict", [f"checkpoint={trained}", "input=tiff", "output=out", "device=cpu"]))
     assert done.written == 1
     assert "stack.tif: holds uint16 values along ZYX" in done.unreadable[0]
     np.testing.assert_allclose(seen[0][0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6)

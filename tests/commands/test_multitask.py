@@ -19,19 +19,20 @@ from PIL import Image
 from torch import nn
 
 import segrun
-from segrun import config
-from segrun.data.loading import joined
+from segrun.config.build import to_dataclass
+from segrun.config.compose import compose, to_dict
+from segrun.data.loader.batches import joined
 from segrun.engine import loop
 from segrun.engine.objective import Objective
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step as engine_step
 from segrun.errors import RequestError
 from segrun.models.segmenter import Output
-from segrun.report import plots
+from segrun.report.plots import run as plots
+from segrun.tasks.auxiliary.presence import Presence
+from segrun.tasks.auxiliary.targets import Targets
 from segrun.tasks.balance import Balance, Fixed, GradNorm, PCGrad
 from segrun.tasks.losses import CrossEntropy
-from segrun.tasks.presence import Presence
-from segrun.tasks.targets import Targets
 from segrun.tasks.task import Task
 from segrun.types import VOID, Batch, Sample
 from tests.commands.test_train import same, state
@@ -117,7 +118,7 @@ def test_a_balance_weighs_the_tasks_and_only_the_masks_head_is_kept(
     whole = dataclasses.replace(predict.inference, model=full.eval())
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     images = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    assert torch.equal(whole.scores(images), predict.inference.scores(images))
+    assert torch.equal(whole.scores(images), predict.inference.logits(images))
     np.testing.assert_array_equal(predict(picture), whole.scores(images)[0].argmax(0).numpy())
 
 
@@ -257,7 +258,7 @@ def tiny_gradients(balance: Balance, parts: int) -> tuple[list[torch.Tensor], di
         )
         for i in range(0, 8, size)
     ]
-    settings = config.typed(config.plain(config.compose("train"))["trainer"], TrainerSettings, "trainer")
+    settings = to_dataclass(to_dict(compose("train"))["trainer"], TrainerSettings, "trainer")
     optimizer = SimpleNamespace(step=lambda: None, zero_grad=lambda: None)
     objective = Objective(tasks, balance, {}, list(model.shared.parameters()))
     engine_step(model, optimizer, objective, window, settings, Accelerator(cpu=True), False, seed=3)

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 import segrun
-from segrun import config
 from segrun.commands import predict
 from segrun.commands.predict import Predicted
+from segrun.config.compose import compose
 from segrun.data.sets.shapes import Shapes
 from segrun.errors import RequestError
 from tests.conftest import QUICK
@@ -47,9 +47,7 @@ def photos(elsewhere: Path) -> Path:
 
 
 def run(checkpoint: Path, source: Any, output: Any = "masks", *words: str) -> Predicted:
-    return predict.run(
-        config.compose("predict", [f"checkpoint={checkpoint}", f"input={source}", f"output={output}", *words])
-    )
+    return predict.run(compose("predict", [f"checkpoint={checkpoint}", f"input={source}", f"output={output}", *words]))
 
 
 def test_what_belongs_beside_a_picture_is_written_for_each(

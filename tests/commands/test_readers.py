@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segrun import config
+from segrun.config.compose import conf_dir
 from segrun.data.sets.shapes import TEXTURES, Shapes
 from tests.commands.test_train import command
 from tests.conftest import QUICK
@@ -246,4 +246,4 @@ def test_it_is_trained_on_and_scored_by_its_own_labels(name: str) -> None:
 
 
 def test_every_reader_is_among_them() -> None:
-    assert CASES.keys() == {path.stem for path in config.conf_dir().glob("dataset/*.yaml")}
+    assert CASES.keys() == {path.stem for path in conf_dir().glob("dataset/*.yaml")}

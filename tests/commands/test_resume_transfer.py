@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import segrun
-from segrun.commands import candidates
 from segrun.engine import loop
 from segrun.errors import Interrupted
-from segrun.report import plots
-from segrun.transfer.feature_terms import Distill
-from segrun.transfer.terms import L2SP, Term
+from segrun.report.plots import run as plots
+from segrun.runs import candidates
+from segrun.transfer.regularizers.features import Distill
+from segrun.transfer.regularizers.regularizer import L2SP, Regularizer
 from tests.commands.test_train import same, state
 from tests.conftest import QUICK, stopped_after
 
@@ -35,7 +35,7 @@ SEVERAL = ["strategy=multitask", "auxiliary=[boundary,presence]"]
 CASES: Mapping[str, list[str]] = {
     "lp_ft": ["strategy=lp_ft", "freeze.epochs=1", ACCUMULATE],
     "delta": ["strategy=delta", "freeze.epochs=1", EMA],
-    "distill": ["strategy=distill", "freeze.epochs=1", "term=[l2sp]", ACCUMULATE],
+    "distill": ["strategy=distill", "freeze.epochs=1", "regularizer=[l2sp]", ACCUMULATE],
     "l2sp": ["strategy=l2sp", *PHASES, EMA, ACCUMULATE],
     "auto_rgn": ["strategy=auto_rgn", EMA, ACCUMULATE],  # measured before steps 1 and 3
     "wise_ft": ["strategy=wise_ft", "freeze.epochs=1", "strategy.alphas=[0.3,0.6]", EMA],
@@ -105,7 +105,7 @@ def test_the_anchor_and_the_teacher_after_a_resume_are_the_first_ones(
     bound: dict[str, list[tuple[Any, Any, Any]]] = {"l2sp": [], "distill": []}
     for kind in (L2SP, Distill):
 
-        def bind(self: Term, model: Any, start: Any, memory: Any, bind: Any = kind.bind) -> Any:
+        def bind(self: Regularizer, model: Any, start: Any, memory: Any, bind: Any = kind.bind) -> Any:
             now = {name: value.clone() for name, value in model.state_dict().items()}
             bound[self.name].append((start, memory, now))
             return bind(self, model, start, memory)
@@ -132,16 +132,16 @@ def test_a_run_stopped_just_after_its_head_only_phase_still_has_that_phases_weig
 ) -> None:
     words = [*TINY, f"backbone.weights={weights}", *CASES["wise_ft"]]
     whole = segrun.train([*words, "output=whole"]).folder
-    judge = loop.judge
+    judge = loop.update_best
 
     def interrupted(*args: Any, **more: Any) -> bool:
         os.kill(os.getpid(), signal.SIGTERM)
         return judge(*args, **more)
 
-    monkeypatch.setattr(loop, "judge", interrupted)
+    monkeypatch.setattr(loop, "update_best", interrupted)
     with pytest.raises(Interrupted, match="after epoch 1 of 2"):
         segrun.train([*words, "output=parts"])
-    monkeypatch.setattr(loop, "judge", judge)
+    monkeypatch.setattr(loop, "update_best", judge)
     folder = next(Path("parts/train").glob("*/*"))
     alike(whole, segrun.train([f"resume={folder}"]).folder)
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import segrun
-from segrun import config
+from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate
-from segrun.engine import checkpoint
+from segrun.config.compose import compose
 from segrun.errors import RequestError
-from segrun.report import plots
+from segrun.report.plots import run as plots
 from tests.conftest import QUICK
 
 timm = pytest.importorskip("timm", reason="extra timm")
@@ -57,7 +57,7 @@ def test_a_small_checkpoint_is_the_whole_model_again(strategy: str, elsewhere: P
 
     kept_result = json.loads((small.folder / "result.json").read_text())
     assert kept_result["cost"]["checkpoint_bytes"] == sizes[1]
-    found = evaluate.run(config.compose("eval", [f"checkpoint={small.folder}", "device=cpu"]))
+    found = evaluate.run(compose("eval", [f"checkpoint={small.folder}", "device=cpu"]))
     assert found.scores["confusion"] == kept_result["test"]["confusion"]
     one, other = (segrun.load(result.checkpoint, device="cpu").probabilities(picture()) for result in (whole, small))
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
@@ -77,7 +77,7 @@ def test_it_loads_only_beside_the_same_pretrained_weights(elsewhere: Path) -> No
         segrun.load(made, device="cpu")
     assert len(str(told.value).splitlines()) <= 2
     with pytest.raises(RequestError, match="same file"):
-        evaluate.run(config.compose("eval", [f"checkpoint={made}", "device=cpu"]))
+        evaluate.run(compose("eval", [f"checkpoint={made}", "device=cpu"]))
     path.unlink()
     with pytest.raises(RequestError, match=r"pretrained\.pth"):
         segrun.load(made, device="cpu")

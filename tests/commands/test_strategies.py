@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 import segrun
-from segrun import config
+from segrun.config.compose import option_names
 from segrun.engine import loop
-from segrun.report import plots
+from segrun.report.plots import run as plots
 from tests.commands.test_train import state
 from tests.conftest import QUICK
 
@@ -111,7 +111,7 @@ def is_buffer(name: str) -> bool:
 
 
 def test_each_strategy_is_judged_here() -> None:
-    assert set(LEARNS) == set(config.options("strategy"))
+    assert set(LEARNS) == set(option_names("strategy"))
 
 
 @pytest.mark.parametrize("strategy", LEARNS)

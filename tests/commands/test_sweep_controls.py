@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from segrun import cli
-from tests.commands.test_sweep import jobs
 from tests.conftest import QUICK
+from tests.sweeps.test_jobs import jobs
 
 LINE = ["train", "experiment=compare_transfer"]  # without -m
 CONTROLS = ("strategy=scratch", "strategy=feature_extraction")
@@ -41,7 +41,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 def test_a_strategy_and_its_controls_are_trained_with_the_same_budget(
     elsewhere: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = ["strategy=l2sp", "term.l2sp.alpha=0.2", f"backbone.weights={pretrained}"]
+    own = ["strategy=l2sp", "regularizer.l2sp.alpha=0.2", f"backbone.weights={pretrained}"]
     assert ended(*LINE, *QUICK, "trainer.epochs=1", "dataset.val=2", "dataset.test=2", *own) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "next: segrun compare runs=outputs/multirun"
     results = [json.loads((folder / "result.json").read_text()) for folder in jobs()]
@@ -61,14 +61,20 @@ def test_every_combination_of_the_other_words_has_each_control_once(launched: li
 
 
 def test_a_control_has_its_own_strategy_and_nothing_else_of_its_own(launched: list[set[str]], elsewhere: Path) -> None:
-    own = ["strategy=l2sp", "strategy.backbone_lr=0.2", "freeze=stages", "term.l2sp.alpha=0.1,1", "optimizer.lr=0.1"]
+    own = [
+        "strategy=l2sp",
+        "strategy.backbone_lr=0.2",
+        "freeze=stages",
+        "regularizer.l2sp.alpha=0.1,1",
+        "optimizer.lr=0.1",
+    ]
     assert ended(*LINE, *own, 'backbone.weights="own.pth"') == 0
     plain = {LINE[1], "optimizer.lr=0.1"}
     assert [words for words in launched if "strategy=l2sp" not in words] == [
         {*plain, CONTROLS[0]}, {*plain, CONTROLS[1], 'backbone.weights="own.pth"'},
     ]  # fmt: skip
     assert [words - plain for words in launched if "strategy=l2sp" in words] == [
-        {*own[:3], 'backbone.weights="own.pth"', f"term.l2sp.alpha={alpha}"} for alpha in (0.1, 1)
+        {*own[:3], 'backbone.weights="own.pth"', f"regularizer.l2sp.alpha={alpha}"} for alpha in (0.1, 1)
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from segrun import cli
 from segrun.errors import Missing
-from tests.commands.test_sweep import WORDS, jobs, sweep
+from tests.sweeps.test_jobs import WORDS, jobs, sweep
 
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 

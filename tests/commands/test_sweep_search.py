@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from segrun import cli
-from segrun.config import options
+from segrun.config.compose import option_names
 from segrun.data.sets.shapes import Shapes
-from tests.commands.test_sweep import sweep
 from tests.conftest import QUICK, stopped_after
+from tests.sweeps.test_jobs import sweep
 
 optuna = pytest.importorskip("optuna")
 
@@ -108,7 +108,7 @@ def test_what_a_search_cannot_choose_is_refused_before_anything_is_run(
     assert not (elsewhere / "outputs").exists()
 
 
-@pytest.mark.parametrize("space", options("search"))
+@pytest.mark.parametrize("space", option_names("search"))
 def test_every_space_is_searched(
     space: str, elsewhere: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import segrun
-from segrun.engine.events import Event, PhaseEnded
 from segrun.errors import Interrupted, Missing, RequestError, SegrunError
-from segrun.report.scalars import numbers
-from segrun.report.trackers import tracked
+from segrun.events import Event, PhaseEnded
+from segrun.report.trackers.scalars import numbers
+from segrun.report.trackers.trackers import tracked
 from segrun.transfer.plan import Phase
 from tests.conftest import QUICK, stopped_after
 

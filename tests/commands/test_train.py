@@ -135,21 +135,21 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_and_still_saves(elsewhere: Pat
 
 
 def test_a_signal_while_val_is_scored_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = loop.judge
+    judge = loop.update_best
 
     def interrupted(*args: Any, **more: Any) -> bool:
         os.kill(os.getpid(), signal.SIGTERM)
         return judge(*args, **more)
 
-    monkeypatch.setattr(loop, "judge", interrupted)
+    monkeypatch.setattr(loop, "update_best", interrupted)
     with pytest.raises(Interrupted, match="after epoch 1 of 2"):
         segrun.train(SCRATCH)
 
 
 def test_two_runs_of_one_second_have_their_own_folders(elsewhere: Path) -> None:
-    from segrun.engine.files import new_folder
+    from segrun.files import create_dir
 
-    made = [new_folder(elsewhere / "runs" / "now") for _ in range(3)]
+    made = [create_dir(elsewhere / "runs" / "now") for _ in range(3)]
     assert [path.name for path in made] == ["now", "now_2", "now_3"]
 
 

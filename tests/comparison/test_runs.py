@@ -100,8 +100,8 @@ def test_settings_are_what_changes_the_outcome() -> None:
         "names__head",
     ):
         assert settings(**{telling: 7}) != same, telling
-    assert settings(term={"l2sp": {"alpha": 1}, "bss": {"k": 1}})["term"] == "l2sp+bss"
-    assert settings(term=None).get("term", "none") == same.get("term", "none") == "none"
+    assert settings(regularizer={"l2sp": {"alpha": 1}, "bss": {"k": 1}})["regularizer"] == "l2sp+bss"
+    assert settings(regularizer=None).get("regularizer", "none") == same.get("regularizer", "none") == "none"
 
 
 def test_an_intensity_counts_as_it_was_asked_for() -> None:

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 import segrun
-from segrun import config
-from segrun.commands import assemble
-from segrun.config import options
-from segrun.data.labelled import labelled
+from segrun.config.build import build
+from segrun.config.compose import compose, option_names, to_dict
+from segrun.data.scan.scan import survey
 from segrun.data.sets.folder import Folder
-from segrun.data.survey import survey
-from segrun.tasks.presence import Presence
+from segrun.data.split.label_subset import labelled
+from segrun.experiment import assemble
+from segrun.tasks.auxiliary.presence import Presence
 
 CASES = ("medical", "driving_cityscapes", "driving_voc", "remote_sensing", "industrial", "portrait")
 # a network of seconds in place of the experiment's
@@ -30,7 +30,7 @@ SMALL = [
 
 @functools.cache
 def composed(name: str, *words: str) -> dict[str, Any]:
-    return config.plain(config.compose("train", [f"experiment={name}", "dataset.root=data", *words]))  # type: ignore[no-any-return]
+    return to_dict(compose("train", [f"experiment={name}", "dataset.root=data", *words]))  # type: ignore[no-any-return]
 
 
 def chosen(name: str, *groups: str) -> tuple[str, ...]:
@@ -125,15 +125,15 @@ def test_an_empty_mask_is_background_everywhere() -> None:
     assert presence.target(data.sample("00"), classes=2).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("name", options("loss"))
+@pytest.mark.parametrize("name", option_names("loss"))
 @pytest.mark.parametrize("weights", ["null", "median"])
 def test_every_loss_takes_a_batch_without_the_second_class(name: str, weights: str) -> None:
-    values = config.plain(config.compose("train", [f"loss={name}", f"loss.class_weights={weights}"]))
-    loss = config.build(values["loss"], "loss")
-    loss.weigh(torch.tensor([1000, 10]))
+    values = to_dict(compose("train", [f"loss={name}", f"loss.class_weights={weights}"]))
+    loss = build(values["loss"], "loss")
+    loss.set_class_weights(torch.tensor([1000, 10]))
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)
     target = torch.zeros(2, 8, 8, dtype=torch.uint8)
-    value = (loss(logits, target) / loss.weights(target)).sum()
+    value = (loss(logits, target) / loss.normalizers(target)).sum()
     value.backward()
     assert torch.isfinite(value) and logits.grad is not None and torch.isfinite(logits.grad).all()
     assert float(logits.grad[:, 1].mean()) > 0  # pushed away from the class that is not there

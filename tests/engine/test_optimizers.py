@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segrun.engine.optimizers import SGD, Adam, AdamW, OptimizerFactory, grouped, named_state, restore_state
-from segrun.transfer.plan import Learn
+from segrun.transfer.plan import PartSettings
 
 FACTORIES = [
     AdamW(1e-3, 0.01, [0.9, 0.95]),
@@ -22,7 +22,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
 
 
-SLOW, FAST = Learn(lr_scale=0.1), Learn()
+SLOW, FAST = PartSettings(lr_scale=0.1), PartSettings()
 LEARNING = {"0.weight": SLOW, "0.bias": SLOW, "1.weight": SLOW, "1.bias": SLOW, "2.weight": FAST, "2.bias": FAST}
 
 
@@ -51,7 +51,10 @@ def test_one_dimensional_parameters_decay_only_if_asked() -> None:
 
 def test_a_part_may_have_less_decay() -> None:
     groups = grouped(
-        model(), {"0.weight": Learn(decay=0.0), "2.weight": Learn(decay=0.5)}, SGD(1.0, 0.01, 0.9, False), True
+        model(),
+        {"0.weight": PartSettings(decay=0.0), "2.weight": PartSettings(decay=0.5)},
+        SGD(1.0, 0.01, 0.9, False),
+        True,
     )
     assert described(groups) == {("0.weight",): (1.0, 0.0), ("2.weight",): (1.0, 0.005)}
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.models.backbone import Backbone
+from segrun.experiment import assemble
+from segrun.models.backbones.backbone import Backbone
 from segrun.models.segmenter import Segmenter
 
 SLOW = pytest.mark.slow
@@ -27,8 +27,8 @@ DILATED = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5"]
 
 
 def segmenter(*words: str, classes: int = 3) -> Segmenter:
-    made = config.compose("describe", [*" ".join(words).split(), "backbone.weights=none"])
-    return assemble.segmenter(config.plain(made), classes)
+    made = compose("describe", [*" ".join(words).split(), "backbone.weights=none"])
+    return assemble.segmenter(to_dict(made), classes)
 
 
 @functools.cache

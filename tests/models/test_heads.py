@@ -8,14 +8,15 @@ from torch import nn
 from torchvision import models
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
-from segrun import config
-from segrun.commands import assemble
-from segrun.engine.device import accelerator
+from segrun.config.build import to_dataclass
+from segrun.config.compose import compose, to_dict
+from segrun.device import accelerator
 from segrun.engine.objective import Objective
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import step
 from segrun.errors import RequestError
-from segrun.models.backbone import Backbone, Level, measured_levels
+from segrun.experiment import assemble
+from segrun.models.backbones.backbone import Backbone, Level, measured_levels
 from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
 from segrun.models.heads.fcn import FCN
 from segrun.models.heads.lraspp import LRASPP
@@ -34,7 +35,7 @@ PAIRS = [(backbone, head) for backbone in ("mobilenet_v2", "resnet18") for head 
 
 
 def segmenter(words: str, classes: int = 3) -> Segmenter:
-    values = config.plain(config.compose("train", [*words.split(), "backbone.weights=none"]))
+    values = to_dict(compose("train", [*words.split(), "backbone.weights=none"]))
     return assemble.segmenter(values, classes)
 
 
@@ -130,11 +131,9 @@ def test_training_starts_near_equal_scores() -> None:
 
 
 def test_image_pooling_of_a_single_image_is_refused_with_the_cure() -> None:
-    values = config.plain(
-        config.compose("train", ["head=deeplabv3plus", "backbone.weights=none", "trainer.batch_size=1"])
-    )
+    values = to_dict(compose("train", ["head=deeplabv3plus", "backbone.weights=none", "trainer.batch_size=1"]))
     model = assemble.segmenter(values, 2)
-    settings = config.typed(values["trainer"], TrainerSettings, "trainer")
+    settings = to_dataclass(values["trainer"], TrainerSettings, "trainer")
     batch = Batch(("a",), torch.rand(1, 3, 64, 64), {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two images a batch.*head=unet"):
@@ -187,7 +186,7 @@ def test_heads_read_only_the_levels_they_say() -> None:
         made = segmenter(f"backbone=mobilenet_v2 head={head}").heads["mask"].eval()
         levels = segmenter(f"backbone=mobilenet_v2 head={head}").backbone.levels
         features = [torch.rand(1, level.channels, 64 // level.stride, 64 // level.stride) for level in levels]
-        unread = [f if place in made.reads else torch.full_like(f, torch.nan) for place, f in enumerate(features)]
+        unread = [f if place in made.levels_used else torch.full_like(f, torch.nan) for place, f in enumerate(features)]
         assert torch.equal(made(unread), made(features)), head
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.models.loading import LoadReport
+from segrun.experiment import assemble
 from segrun.models.parts import Adapter, Parts, kind_of, parts_of, plain
 from segrun.models.segmenter import Segmenter
+from segrun.models.weights.loading import LoadReport
 
 STAGES = ("backbone.stem", "backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
 HEADS = ("fcn", "unet", "deeplabv3plus")
@@ -24,7 +24,7 @@ PAIRS = [(backbone, head) for backbone in ("mobilenet_v2", "resnet18") for head 
 
 
 def segmenter(*words: str) -> Segmenter:
-    values = config.plain(config.compose("train", [*words, "backbone.weights=none"]))
+    values = to_dict(compose("train", [*words, "backbone.weights=none"]))
     return assemble.segmenter(values, 3)
 
 
@@ -113,7 +113,7 @@ def test_a_glob_that_matches_nothing_is_an_error_that_lists_the_names(small: Par
 def test_the_loaded_share_is_counted_in_values() -> None:
     model = segmenter("backbone=mobilenet_v2", "head=fcn")
     stem = [name for name in model.backbone.state_dict() if name.startswith("body.features.0.")]
-    model.report = LoadReport("x", loaded=tuple(stem)).under("backbone.")
+    model.report = LoadReport("x", loaded=tuple(stem)).prefixed("backbone.")
     parts = model.parts()
     inside = sum(p.numel() for name, p in model.backbone.named_parameters() if name in stem)
     assert parts["backbone.stem"].loaded == inside / parts["backbone.stem"].size

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Backbone, Level
+from segrun.models.backbones.backbone import Backbone, Level
 from segrun.models.segmenter import Segmenter
 
 
@@ -96,7 +96,7 @@ def test_a_fresh_mask_head_begins_at_the_shares_of_the_classes() -> None:
     model = Segmenter(Halves(), {"mask": Deepest(3), "other": Deepest(3)})
     nn.init.zeros_(model.heads["mask"].output.weight)  # type: ignore[union-attr,arg-type]
     other = model.heads["other"].output.bias.clone()  # type: ignore[union-attr,operator]
-    model.expect(torch.tensor([0.9, 0.0995, 0.0005]))
+    model.init_bias_from_class_prior(torch.tensor([0.9, 0.0995, 0.0005]))
     chances = model(torch.rand(1, 3, 8, 8)).tasks["mask"].softmax(1).mean((0, 2, 3))
     wanted = torch.tensor([0.9, 0.0995, 0.01])  # a class that is all but absent begins no lower
     torch.testing.assert_close(chances, wanted / wanted.sum())
@@ -107,5 +107,5 @@ def test_a_mask_head_that_was_loaded_keeps_its_bias() -> None:
     model = Segmenter(Halves(), {"mask": Deepest(3)})
     before = model.heads["mask"].output.bias.clone()  # type: ignore[union-attr,operator]
     model.report = replace(model.report, adapted=("heads.mask.output.bias",))
-    model.expect(torch.tensor([0.9, 0.1, 0.0]))
+    model.init_bias_from_class_prior(torch.tensor([0.9, 0.1, 0.0]))
     assert torch.equal(model.heads["mask"].output.bias, before)  # type: ignore[union-attr,arg-type]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 import segrun
-from segrun import config
-from segrun.commands import assemble, networks
+from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.models.adapting import fold_channels
+from segrun.experiment import assemble, networks
 from segrun.models.segmenter import Segmenter
+from segrun.models.weights.adapting import fold_channels
 from tests.conftest import QUICK
 
 CLASSES = ["background", "stripes", "checks", "dots", "waves", "bricks"]
@@ -40,7 +40,7 @@ def new(values: dict[str, Any]) -> Segmenter:
 def start(origin: Path, *words: str, root: Path | None = None) -> Segmenter:
     asked = [w for w in QUICK if root is None or not w.startswith("dataset.")]
     data = ["dataset=folder", f"dataset.root={root}"] if root else []
-    values = config.plain(config.compose("train", [*asked, *data, *words, f"init_from={origin}"]))
+    values = to_dict(compose("train", [*asked, *data, *words, f"init_from={origin}"]))
     return new(values)
 
 
@@ -74,7 +74,7 @@ def test_another_head_takes_the_backbone_alone(origin: Path) -> None:
     model = start(origin, "head=lraspp")
     assert model.report.share < 1
     assert all(name.startswith("heads.") for name in model.report.new)
-    assert not any(name.startswith("heads.") for name in model.report.came)  # names that agree mean nothing
+    assert not any(name.startswith("heads.") for name in model.report.matched)  # names that agree mean nothing
     assert "heads.mask.output.weight" in model.report.unused
     for name, value in weights(origin).items():
         if name.startswith("backbone."):
@@ -87,7 +87,7 @@ def test_a_linear_head_without_a_common_class_is_new_and_said_so(
     words = [w for w in QUICK if not w.startswith(("head", "dataset."))]
     first = segrun.train([*QUICK[2:], "head=linear", "strategy=scratch", "trainer.epochs=1"]).folder
     data = ["dataset=folder", f"dataset.root={folder_data()}", "dataset.classes=[ground,square]"]
-    values = config.plain(config.compose("train", [*words, *data, "head=linear", f"init_from={first}"]))
+    values = to_dict(compose("train", [*words, *data, "head=linear", f"init_from={first}"]))
     report = new(values).report
     assert set(report.new) == {"heads.mask.output.weight", "heads.mask.output.bias"} <= set(report.unused)
     assert report.share < 1

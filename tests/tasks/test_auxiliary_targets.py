@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from segrun.errors import RequestError
-from segrun.tasks.boundary import Boundary
-from segrun.tasks.detection import Detection
-from segrun.tasks.distance import Distance
-from segrun.tasks.presence import Presence
-from segrun.tasks.reconstruction import Reconstruction
+from segrun.tasks.auxiliary.boundary import Boundary
+from segrun.tasks.auxiliary.detection import Detection
+from segrun.tasks.auxiliary.distance import Distance
+from segrun.tasks.auxiliary.presence import Presence
+from segrun.tasks.auxiliary.reconstruction import Reconstruction
 from segrun.types import VOID, Sample
 
 NAN = float("nan")

@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from segrun.config import build
+from segrun.config.build import build
 from segrun.errors import RequestError
 from segrun.tasks.balance import DWA, Balance, Fixed, GradNorm, PCGrad, Uncertainty
 

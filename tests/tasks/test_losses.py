@@ -39,12 +39,12 @@ def example(seed: int = 0, batch: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def weighed(loss: Loss, counts: Tensor = COUNTS) -> Loss:
-    loss.weigh(counts)
+    loss.set_class_weights(counts)
     return loss
 
 
 def value(loss: Loss, logits: Tensor, target: Tensor) -> float:
-    sums, weights = loss(logits, target), loss.weights(target)
+    sums, weights = loss(logits, target), loss.normalizers(target)
     assert sums.shape == weights.shape
     return float((sums / weights).sum().detach())
 
@@ -188,7 +188,7 @@ def test_a_target_all_void_gives_0_and_no_gradient(name: str, weights: list[floa
     target = torch.full((3, 6, 7), VOID, dtype=torch.uint8)
     sums = loss(logits, target)
     sums.sum().backward()
-    assert not sums.any() and not loss.weights(target).any()
+    assert not sums.any() and not loss.normalizers(target).any()
     assert logits.grad is not None and torch.equal(logits.grad, torch.zeros_like(logits))
 
 
@@ -230,16 +230,16 @@ def test_parts_of_a_batch_add_up_to_the_whole(name: str, weights: list[float] | 
     target[0] = VOID  # a part of its own without a label
     parts = list(zip(logits.split([1, 2, 2]), target.split([1, 2, 2]), strict=True))
     sums = sum(loss(part, truth) for part, truth in parts)
-    weight = sum(loss.weights(truth) for _, truth in parts)
+    weight = sum(loss.normalizers(truth) for _, truth in parts)
     assert torch.allclose(sums, loss(logits, target), rtol=1e-5)
-    assert torch.allclose(weight, loss.weights(target))
+    assert torch.allclose(weight, loss.normalizers(target))
 
 
 @pytest.mark.parametrize("name", ["dice", "tversky", "lovasz"])
 def test_region_losses_are_weighed_by_their_labelled_images(name: str) -> None:
     loss, (logits, target) = MAKERS[name](), example()
     target[1] = VOID
-    assert loss.weights(target).tolist() == [2]
+    assert loss.normalizers(target).tolist() == [2]
     labelled = target[[0, 2]]
     assert value(loss, logits, target) == pytest.approx(value(loss, logits[[0, 2]], labelled), rel=1e-5)
 
@@ -285,19 +285,19 @@ def test_rules_stay_finite_over_a_billion_pixels(rule: str) -> None:
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 1.0, 1.0, -1.0], []])
 def test_weights_of_the_wrong_length_or_below_0_are_refused(name: str, weights: list[float]) -> None:
     with pytest.raises(RequestError, match=rf"loss\.class_weights: {len(weights)} numbers \(≥ 0\) for 4 classes"):
-        MAKERS[name](weights).weigh(COUNTS)
+        MAKERS[name](weights).set_class_weights(COUNTS)
 
 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(RequestError, match=r"loss\.class_weights=square: choose null, inverse"):
-        CrossEntropy("square").weigh(COUNTS)
+        CrossEntropy("square").set_class_weights(COUNTS)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_shares_are_what_the_classes_count(name: str) -> None:
     plain, weighed, even = MAKERS[name](), MAKERS[name](WEIGHTS), MAKERS[name]("inverse")
     for loss in (plain, weighed, even):
-        loss.weigh(COUNTS)
+        loss.set_class_weights(COUNTS)
     torch.testing.assert_close(plain.shares(COUNTS), COUNTS / 1000)
     counted = COUNTS * torch.tensor(WEIGHTS)
     torch.testing.assert_close(weighed.shares(COUNTS), counted / counted.sum())

@@ -9,29 +9,29 @@ import pytest
 import torch
 from torch import nn
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.engine.optimizers import SGD, grouped
 from segrun.errors import SegrunError
-from segrun.models.loading import LoadReport
+from segrun.experiment import assemble
 from segrun.models.parts import Parts
 from segrun.models.segmenter import Segmenter
-from segrun.transfer.apply import Audit, free, set_modes
+from segrun.models.weights.loading import LoadReport
+from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
 from segrun.transfer.freeze import FreezeBackbone, FreezeStages, NoFreeze
-from segrun.transfer.plan import Learn, Phase
-from segrun.transfer.strategies import Finetune
+from segrun.transfer.plan import PartSettings, Phase
+from segrun.transfer.strategies.finetune import Finetune
 
 STILL = Finetune(0.1), FreezeStages(2)  # stem, layer1 and layer2 stand still
 
 
 @functools.cache
 def built(backbone: str) -> Segmenter:
-    values = config.plain(config.compose("train", [f"backbone={backbone}", "backbone.weights=none", "head=fcn"]))
+    values = to_dict(compose("train", [f"backbone={backbone}", "backbone.weights=none", "head=fcn"]))
     made = assemble.segmenter(values, 2)
     for stage in ("layer1", "layer4"):  # dropout both in what will stand still and in what will learn
         last = made.backbone.get_submodule(made.backbone.stages[stage][-1])
         getattr(last, "conv", last).append(nn.Dropout(0.5))
-    made.report = LoadReport("x", loaded=tuple(made.backbone.state_dict())).under("backbone.")
+    made.report = LoadReport("x", loaded=tuple(made.backbone.state_dict())).prefixed("backbone.")
     return made
 
 
@@ -52,7 +52,7 @@ def modules_of(model: Segmenter, names: tuple[str, ...]) -> list[nn.Module]:
 
 def train(model: Segmenter, parts: Parts, phase: Phase, steps: int = 2, decay: float = 0.1) -> None:
     """As the loop does it, with a decay that would shrink whatever it could reach."""
-    learning = free(model, parts, phase)
+    learning = set_trainable(model, parts, phase)
     optimizer = SGD(0.1, decay, 0.9, False)(grouped(model, learning, SGD(0.1, decay, 0.9, False), decay_1d=True))
     set_modes(model, parts, phase)
     for _ in range(steps):
@@ -64,7 +64,7 @@ def train(model: Segmenter, parts: Parts, phase: Phase, steps: int = 2, decay: f
 def test_just_the_phases_parameters_have_gradients(model: Segmenter) -> None:
     parts = model.parts()
     phase = partly(parts)
-    learning = free(model, parts, phase)
+    learning = set_trainable(model, parts, phase)
     assert {name for name, p in model.named_parameters() if p.requires_grad} == set(learning)
     model(torch.rand(2, 3, 64, 64)).tasks["mask"].sum().backward()
     assert {name for name, p in model.named_parameters() if p.grad is not None} == set(learning)
@@ -72,12 +72,12 @@ def test_just_the_phases_parameters_have_gradients(model: Segmenter) -> None:
 
 def test_the_next_phase_frees_again_and_drops_old_gradients(model: Segmenter) -> None:
     parts = model.parts()
-    free(model, parts, Phase("all", 1, {name: Learn() for name in parts}))
+    set_trainable(model, parts, Phase("all", 1, {name: PartSettings() for name in parts}))
     model(torch.rand(2, 3, 64, 64)).tasks["mask"].sum().backward()
-    free(model, parts, Phase("heads", 1, {"head.mask": Learn()}))
+    set_trainable(model, parts, Phase("heads", 1, {"head.mask": PartSettings()}))
     assert all(p.grad is None for p in model.parameters())
     assert not any(p.requires_grad for p in model.backbone.parameters())
-    free(model, parts, Phase("all", 1, {name: Learn() for name in parts}))
+    set_trainable(model, parts, Phase("all", 1, {name: PartSettings() for name in parts}))
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -104,14 +104,14 @@ def test_frozen_norms_and_dropout_give_the_same_map_twice_while_training(model: 
 
 def test_norms_told_to_hold_their_statistics_are_in_eval_mode_and_still_learn(model: Segmenter) -> None:
     parts = model.parts()
-    phase = Phase("norm_eval", 1, {name: Learn(statistics=not name.startswith("backbone.")) for name in parts})
-    assert set(free(model, parts, phase)) == {name for name, _ in model.named_parameters()}
+    phase = Phase("norm_eval", 1, {name: PartSettings(statistics=not name.startswith("backbone.")) for name in parts})
+    assert set(set_trainable(model, parts, phase)) == {name for name, _ in model.named_parameters()}
     set_modes(model, parts, phase)
     inside = modules_of(model, parts.backbone)
     assert not any(m.training for m in inside if isinstance(m, nn.BatchNorm2d))
     assert all(m.training for m in inside if isinstance(m, nn.Dropout))
     assert all(m.training for m in modules_of(model, ("head.mask",)))
-    audit = Audit(model, parts, phase)
+    audit = FreezeAudit(model, parts, phase)
     train(model, parts, phase, steps=1)
     audit.check()
 
@@ -120,7 +120,7 @@ def test_training_leaves_everything_frozen_bit_for_bit(model: Segmenter) -> None
     parts = model.parts()
     phase = partly(parts)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    audit = Audit(model, parts, phase)
+    audit = FreezeAudit(model, parts, phase)
     train(model, parts, phase)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     still = tuple(path for name in parts if name not in phase.learn for path in parts[name].modules)
@@ -134,7 +134,7 @@ def test_training_leaves_everything_frozen_bit_for_bit(model: Segmenter) -> None
 
 def test_the_audit_names_a_changed_frozen_parameter(model: Segmenter) -> None:
     parts = model.parts()
-    audit = Audit(model, parts, partly(parts))
+    audit = FreezeAudit(model, parts, partly(parts))
     name = parts["backbone.stem"].parameters[0].name
     with torch.no_grad():
         model.get_parameter(name).view(-1)[0] += 1e-6
@@ -144,9 +144,9 @@ def test_the_audit_names_a_changed_frozen_parameter(model: Segmenter) -> None:
 
 def test_the_audit_names_frozen_statistics_that_moved(model: Segmenter) -> None:
     parts = model.parts()
-    phase = Phase("heads", 1, {"head.mask": Learn()})
-    free(model, parts, phase)
-    audit = Audit(model, parts, phase)
+    phase = Phase("heads", 1, {"head.mask": PartSettings()})
+    set_trainable(model, parts, phase)
+    audit = FreezeAudit(model, parts, phase)
     model.train()  # the mistake: gradients frozen, statistics not
     model(torch.rand(2, 3, 64, 64))
     with pytest.raises(SegrunError, match=r"running_mean|running_var|num_batches_tracked"):
@@ -156,7 +156,7 @@ def test_the_audit_names_frozen_statistics_that_moved(model: Segmenter) -> None:
 @pytest.mark.parametrize("buffer", ["mean", "std"])
 def test_the_audit_watches_the_normalisation_in_every_phase(model: Segmenter, buffer: str) -> None:
     parts = model.parts()
-    audit = Audit(model, parts, Phase("all", 1, {name: Learn() for name in parts}))
+    audit = FreezeAudit(model, parts, Phase("all", 1, {name: PartSettings() for name in parts}))
     model.get_buffer(buffer)[:] += 0.1
     with pytest.raises(SegrunError, match=f"although frozen: {buffer}"):
         audit.check()
@@ -167,7 +167,7 @@ def test_nan_that_was_there_passes_the_audit_and_nan_that_came_does_not(model: S
     phase = partly(parts)
     name = next(name for name in model.state_dict() if name.endswith("running_mean"))
     model.get_buffer(name)[0] = torch.nan
-    audit = Audit(model, parts, phase)
+    audit = FreezeAudit(model, parts, phase)
     audit.check()
     model.get_buffer(name)[1] = torch.nan  # from exactly zero
     with pytest.raises(SegrunError, match=name):
@@ -178,7 +178,7 @@ def test_nan_that_was_there_passes_the_audit_and_nan_that_came_does_not(model: S
 def test_every_learning_parameter_is_in_one_group_and_no_frozen_one_in_any(model: Segmenter, freeze: NoFreeze) -> None:
     parts = model.parts()
     for phase in Finetune(0.1).plan(parts, freeze, 3).phases:
-        learning = free(model, parts, phase)
+        learning = set_trainable(model, parts, phase)
         groups = grouped(model, learning, SGD(0.1, 1e-4, 0.9, False), decay_1d=False)
         inside = [id(p) for group in groups for p in group["params"]]
         assert len(inside) == len(set(inside))

@@ -19,7 +19,7 @@ from segrun.transfer.freeze import (
     Steps,
     Surgical,
 )
-from segrun.transfer.strategies import Finetune
+from segrun.transfer.strategies.finetune import Finetune
 
 NAMES = ("backbone.stem", "backbone.layer1", "backbone.layer2", "head.mask", "head.boundary")
 BACKBONE = frozenset(NAMES[:3])

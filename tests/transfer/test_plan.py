@@ -6,7 +6,7 @@ import pytest
 
 from segrun.errors import RequestError
 from segrun.models.parts import Parameter, Part, Parts
-from segrun.transfer.plan import Learn, Phase, Plan
+from segrun.transfer.plan import PartSettings, Phase, Plan
 
 
 def parts(stem: bool = True, deep: bool = True, fresh_norm: bool = False) -> Parts:
@@ -20,22 +20,22 @@ def parts(stem: bool = True, deep: bool = True, fresh_norm: bool = False) -> Par
     return Parts([part("backbone.stem", stem), part("backbone.deep", deep), part("head.mask", False)])
 
 
-ALL = {name: Learn() for name in parts()}
-HEAD = {"head.mask": Learn()}
+ALL = {name: PartSettings() for name in parts()}
+HEAD = {"head.mask": PartSettings()}
 
 
 def test_a_phase_says_how_each_parameter_learns() -> None:
-    slow = Learn(lr_scale=0.1)
-    learning = Phase("x", 1, {"backbone.deep": slow, "head.mask": Learn()}).learning(parts())
+    slow = PartSettings(lr_scale=0.1)
+    learning = Phase("x", 1, {"backbone.deep": slow, "head.mask": PartSettings()}).learning(parts())
     assert set(learning) == {
         f"{p}.{n}" for p in ("backbone.deep", "head.mask") for n in ("conv.weight", "norm.weight", "conv.bias")
     }
     assert learning["backbone.deep.conv.weight"] == slow
-    assert learning["head.mask.conv.weight"] == Learn()
+    assert learning["head.mask.conv.weight"] == PartSettings()
 
 
 def test_kinds_choose_among_a_parts_parameters() -> None:
-    phase = Phase("bitfit", 1, {"backbone.deep": Learn(kinds=frozenset(["bias", "norm_weight"]))})
+    phase = Phase("bitfit", 1, {"backbone.deep": PartSettings(kinds=frozenset(["bias", "norm_weight"]))})
     assert set(phase.learning(parts())) == {"backbone.deep.norm.weight", "backbone.deep.conv.bias"}
 
 
@@ -44,14 +44,14 @@ def test_epochs_add_up_over_phases() -> None:
 
 
 @pytest.mark.parametrize("phases", [[HEAD], [ALL], [HEAD, ALL]])
-def test_a_plan_over_loaded_weights_passes(phases: list[dict[str, Learn]]) -> None:
+def test_a_plan_over_loaded_weights_passes(phases: list[dict[str, PartSettings]]) -> None:
     plan = Plan(tuple(Phase(str(i), 1, learn) for i, learn in enumerate(phases)))
     assert plan.check(parts()) is plan
 
 
 def test_an_unknown_part_is_named_with_those_there_are() -> None:
     with pytest.raises(RequestError, match=r"the plan names head\.depth.*backbone\.stem, backbone\.deep, head\.mask"):
-        Plan((Phase("x", 1, {**ALL, "head.depth": Learn()}),)).check(parts())
+        Plan((Phase("x", 1, {**ALL, "head.depth": PartSettings()}),)).check(parts())
 
 
 @pytest.mark.parametrize("epochs", [0, -1])
@@ -60,8 +60,8 @@ def test_a_phase_without_epochs_is_refused(epochs: int) -> None:
         Plan((Phase("warm", epochs, ALL),)).check(parts())
 
 
-@pytest.mark.parametrize("learn", [{}, {"head.mask": Learn(kinds=frozenset(["token"]))}])
-def test_a_phase_in_which_nothing_learns_is_refused(learn: dict[str, Learn]) -> None:
+@pytest.mark.parametrize("learn", [{}, {"head.mask": PartSettings(kinds=frozenset(["token"]))}])
+def test_a_phase_in_which_nothing_learns_is_refused(learn: dict[str, PartSettings]) -> None:
     with pytest.raises(RequestError, match="nothing learns in phase 'idle'"):
         Plan((Phase("idle", 1, learn),)).check(parts())
 
@@ -83,11 +83,11 @@ def test_freezing_the_few_tensors_that_the_file_lacked_is_refused() -> None:
 
 def test_freezing_a_fresh_head_is_refused() -> None:
     with pytest.raises(RequestError, match=r"freezes 3 tensors of head\.mask"):
-        Plan((Phase("x", 1, {name: Learn() for name in parts().backbone}),)).check(parts())
+        Plan((Phase("x", 1, {name: PartSettings() for name in parts().backbone}),)).check(parts())
 
 
 def test_what_has_learnt_before_may_be_frozen_later_but_not_the_other_way_round() -> None:
-    first, second = Phase("all", 1, ALL), Phase("deep", 1, {"backbone.deep": Learn()})
+    first, second = Phase("all", 1, ALL), Phase("deep", 1, {"backbone.deep": PartSettings()})
     Plan((first, second)).check(parts(stem=False))
     with pytest.raises(RequestError, match=r"phase 'deep' freezes 3 tensors of backbone\.stem"):
         Plan((second, first)).check(parts(stem=False))

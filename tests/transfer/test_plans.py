@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from torch import nn
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, option_names, to_dict
 from segrun.errors import RequestError
-from segrun.models.backbone import Weightless
-from segrun.models.loading import LoadReport
+from segrun.experiment import assemble
+from segrun.models.backbones.backbone import Weightless
 from segrun.models.segmenter import Segmenter
-from segrun.transfer.plan import Learn, Plan
-from segrun.transfer.rates import relative_gradient_norms
+from segrun.models.weights.loading import LoadReport
+from segrun.transfer.plan import PartSettings, Plan
+from segrun.transfer.strategies.discriminative import relative_gradient_norms
 
 EPOCHS = 20
 QUARTER = 5
@@ -35,14 +35,14 @@ Stages = tuple[str, ...]
 @functools.cache
 def composed(*words: str) -> Values:
     small = ["backbone=resnet18", "backbone.weights=none", "head=fcn", f"trainer.epochs={EPOCHS}"]
-    values: Values = config.plain(config.compose("train", [*words, *small]))
+    values: Values = to_dict(compose("train", [*words, *small]))
     return values
 
 
 @functools.cache
 def backbone(name: str) -> dict[str, Any]:
     words = [f"backbone={name}", "backbone.weights=none", f"head={'fpn' if name == 'vit_b_16' else 'fcn'}"]
-    values = config.plain(config.compose("describe", words))
+    values = to_dict(compose("describe", words))
     return {key: values[key] for key in ("backbone", "head")}
 
 
@@ -54,7 +54,7 @@ def built(name: str, auxiliary: tuple[str, ...], loaded: bool) -> Segmenter:
         made = assemble.segmenter(backbone(name), 2, auxiliary=others)
     if loaded:
         names = (n for n in made.backbone.state_dict() if not n.startswith("pyramid."))
-        made.report = LoadReport("x", loaded=tuple(names)).under("backbone.")
+        made.report = LoadReport("x", loaded=tuple(names)).prefixed("backbone.")
     return made
 
 
@@ -168,15 +168,19 @@ ELSEWHERE: dict[str, dict[str, Any]] = {  # what a strategy chooses in other gro
     "gradual": {"schedule": {"_target_": "segrun.engine.schedules.SlantedTriangle", "cut": 0.1, "ratio": 32.0}},
     "multitask": {"balance": {"_target_": "segrun.tasks.balance.Uncertainty"}},
     "scratch": {"backbone": {"weights": "none"}},
-    "l2sp": {"term": {"l2sp": {"_target_": "segrun.transfer.terms.L2SP", "alpha": 0.1, "beta": 0.01}}},
-    "bss": {"term": {"bss": {"_target_": "segrun.transfer.feature_terms.BSS", "k": 1, "eta": 1e-3}}},
+    "l2sp": {
+        "regularizer": {
+            "l2sp": {"_target_": "segrun.transfer.regularizers.regularizer.L2SP", "alpha": 0.1, "beta": 0.01}
+        }
+    },
+    "bss": {"regularizer": {"bss": {"_target_": "segrun.transfer.regularizers.features.BSS", "k": 1, "eta": 1e-3}}},
     "wise_ft": {"strategy": {"alphas": [0.1, 0.3, 0.5, 0.7, 0.9]}},
 }
-CASES = [(s, b) for s in config.options("strategy") for b in STAGES if (s, b) != ("adaptformer", "resnet18")]
+CASES = [(s, b) for s in option_names("strategy") for b in STAGES if (s, b) != ("adaptformer", "resnet18")]
 
 
 def test_every_shipped_strategy_has_an_expectation() -> None:
-    assert set(EXPECTED) == set(config.options("strategy"))
+    assert set(EXPECTED) == set(option_names("strategy"))
 
 
 @pytest.mark.parametrize(("strategy", "name"), CASES)
@@ -194,7 +198,7 @@ def test_a_strategy_makes_the_plan_of_its_method(strategy: str, name: str) -> No
     for phase, row in zip(plan.phases, rows, strict=True):
         assert tuple(term.name for term in phase.terms) == row.terms
         assert {part: phase.learn[part] for part in phase.learn if part not in parts.backbone} == dict.fromkeys(
-            new, Learn(lr_scale=row.new)
+            new, PartSettings(lr_scale=row.new)
         )
         learn = {part: how for part, how in phase.learn.items() if part in parts.backbone}
         assert {part: how.lr_scale for part, how in learn.items()} == pytest.approx(
@@ -232,10 +236,10 @@ def test_bitfit_on_a_resnet_is_the_norms_biases_for_it_has_no_others() -> None:
         ("strategy=lp_ft freeze=none", r"begins with the heads alone.*Use freeze=head_first"),
         ("strategy=gradual freeze=backbone", r"begins with the heads alone.*strategy=finetune"),
         ("strategy=surgical freeze=none", r"teaches some blocks.*Use freeze=surgical"),
-        ("strategy=lora term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
-        ("strategy=feature_extraction term=[l2sp]", r"term=l2sp: nothing that it would hold learns"),
-        ("strategy=delta freeze=none", r"term=delta weighs channels.*Use freeze=head_first"),
-        ("strategy=distill freeze=stages", r"term=distill learns from .*Use freeze=head_first"),
+        ("strategy=lora regularizer=[l2sp]", r"regularizer=l2sp: nothing that it would hold learns"),
+        ("strategy=feature_extraction regularizer=[l2sp]", r"regularizer=l2sp: nothing that it would hold learns"),
+        ("strategy=delta freeze=none", r"regularizer=delta weighs channels.*Use freeze=head_first"),
+        ("strategy=distill freeze=stages", r"regularizer=distill learns from .*Use freeze=head_first"),
         ("strategy=scratch", r"leave backbone\.weights at none"),
         ("strategy=multitask freeze=backbone", r"nothing is to be balanced.*let the backbone learn"),
     ],

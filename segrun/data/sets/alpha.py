@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from segrun.data.dataset import SPLITS, Dataset
-from segrun.data.reading import open_image
+from segrun.data.read.images import open_image
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import existing, files_in
 from segrun.errors import DataError, RequestError
@@ -116,7 +116,7 @@ class Alpha(Dataset):
         return np.asarray(image.convert("RGBA"))
 
     def _warn_of_cut_outs(self) -> None:
-        """Look at the first image alone: sets are cut out in one way."""
+        """ImageRecord at the first image alone: sets are cut out in one way."""
         with contextlib.suppress(DataError):  # told with all others when the data are looked at
             pixels = self._rgba(self.names[0])
             behind = pixels[pixels[..., 3] == 0][:, :3]

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.reading import read_image
+from segrun.data.read.images import read_image
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import visible
 from segrun.errors import DataError

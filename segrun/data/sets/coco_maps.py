@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.reading import mask_values, open_image
+from segrun.data.read.images import mask_values, open_image
 from segrun.data.sets.annotated import read_json
 from segrun.data.sets.files import Pairs, existing, files_in, paired
 from segrun.data.sets.public import recoded

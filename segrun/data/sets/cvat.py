@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segrun.data.dataset import SPLITS
-from segrun.data.reading import decode_mask, mask_values, open_image
+from segrun.data.read.images import decode_mask, mask_values, open_image
 from segrun.data.sets.files import Pairs, existing, files_in, paired
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID, ClassMap, Colour

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.intensity import Intensity
-from segrun.data.raw import Raw
-from segrun.data.reading import mask_values
+from segrun.data.read.images import mask_values
+from segrun.data.read.intensity import Intensity
+from segrun.data.read.raw import Raw
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.dicom_files import Series, in_order, values_of
 from segrun.data.sets.files import existing, files_in

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.reading import decode_mask, mask_values, read_image
+from segrun.data.read.images import decode_mask, mask_values, read_image
 from segrun.errors import RequestError, listed
 
 Pair = tuple[Path, Path]

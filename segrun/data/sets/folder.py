@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrun.data.dataset import SPLITS
-from segrun.data.reading import MODES, mask_values
+from segrun.data.read.images import MODES, mask_values
 from segrun.data.sets.classes import distinct, read_classes
 from segrun.data.sets.files import Pairs, existing, files_in, paired, unpaired
 from segrun.errors import DataError, RequestError

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import SPLITS
-from segrun.data.intensity import Intensity, Scaled
-from segrun.data.reading import decode_mask
+from segrun.data.read.images import decode_mask
+from segrun.data.read.intensity import Intensity, Scaled
 from segrun.data.sets.classes import distinct, read_classes
 from segrun.data.sets.files import Pair, existing, files_in, paired
 from segrun.data.sets.raster import (

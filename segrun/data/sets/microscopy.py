@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segrun.data.intensity import Intensity, Scaled
-from segrun.data.raw import Raw, read_raw
+from segrun.data.read.intensity import Intensity, Scaled
+from segrun.data.read.raw import Raw, read_raw
 from segrun.data.sets.folder import Folder
 from segrun.errors import RequestError
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.intensity import Intensity
-from segrun.data.raw import Raw
+from segrun.data.read.intensity import Intensity
+from segrun.data.read.raw import Raw
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import existing, files_in, paired, unpaired
 from segrun.data.sets.nifti_files import Volume, opened

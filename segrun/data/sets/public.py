@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import Splits
-from segrun.data.reading import mask_values, read_image
+from segrun.data.read.images import mask_values, read_image
 from segrun.data.sets.files import Pair, Pairs, existing
 from segrun.errors import DataError, RequestError, listed
 from segrun.types import VOID

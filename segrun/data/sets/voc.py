@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.reading import mask_values
+from segrun.data.read.images import mask_values
 from segrun.data.sets.files import Pair
 from segrun.data.sets.public import Public, lines
 from segrun.errors import DataError, RequestError

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.intensity import Scaled
-from segrun.data.reading import decode_mask
+from segrun.data.read.images import decode_mask
+from segrun.data.read.intensity import Scaled
 from segrun.data.sets.classes import distinct
 from segrun.errors import DataError, RequestError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, SeparableConvNormAct
 
 

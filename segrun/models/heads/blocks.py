@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segrun.errors import RequestError
-from segrun.models.backbone import Level, deepest
+from segrun.models.backbones.backbone import Level, deepest
 
 
 class ConvNormAct(nn.Sequential):

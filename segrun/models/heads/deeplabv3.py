@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.aspp import ASPP, conv, spread
 from segrun.models.heads.blocks import initialise
 
@@ -28,7 +28,7 @@ class DeepLabV3(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.reads = (len(levels) - 1,)
+        self.levels_used = (len(levels) - 1,)
         self.aspp = ASPP(levels[-1].channels, channels, spread(rates, levels), separable, dropout)
         self.conv = conv(channels, channels, separable)
         self.output = nn.Conv2d(channels, outputs, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.aspp import ASPP, conv, spread
 from segrun.models.heads.blocks import ConvNormAct, initialise, level_at, upsampled
 
@@ -35,7 +35,7 @@ class DeepLabV3Plus(nn.Module):
     ) -> None:
         super().__init__()
         self.fine = level_at(levels, 4, "deeplabv3plus")
-        self.reads = (self.fine, len(levels) - 1)
+        self.levels_used = (self.fine, len(levels) - 1)
         self.aspp = ASPP(levels[-1].channels, channels, spread(rates, levels), separable, dropout)
         self.after = conv(channels, channels, separable) if separable else nn.Identity()
         self.low = ConvNormAct(levels[self.fine].channels, low, 1)

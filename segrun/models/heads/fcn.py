@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, initialise, level_at, upsampled
 
 
@@ -30,7 +30,7 @@ class FCN(nn.Module):
         self.neck = nn.Sequential(ConvNormAct(deepest, inner), nn.Dropout(dropout))
         self.output = nn.Conv2d(inner, outputs, 1)
         self.places = [level_at(levels, stride, "fcn") for stride in sorted(fuse, reverse=True)]
-        self.reads = (*self.places, len(levels) - 1)
+        self.levels_used = (*self.places, len(levels) - 1)
         self.scores = nn.ModuleList(nn.Conv2d(levels[place].channels, outputs, 1) for place in self.places)
         initialise(self, self.output)
         for score in self.scores:  # as the paper: the fused net begins as the plain one

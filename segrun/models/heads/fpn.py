@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import coarse, initialise, upsampled
 
 
@@ -36,18 +36,18 @@ class FPN(nn.Module):
 
     def __init__(self, levels: Sequence[Level], outputs: int, pyramid: int, channels: int, dropout: float) -> None:
         super().__init__()
-        self.reads = coarse(levels)
-        self.top_down = TopDown([levels[place].channels for place in self.reads], pyramid)
+        self.levels_used = coarse(levels)
+        self.top_down = TopDown([levels[place].channels for place in self.levels_used], pyramid)
         self.towers = nn.ModuleList(
             nn.Sequential(*(_block(channels if step else pyramid, channels) for step in range(max(1, doublings))))
-            for doublings in range(len(self.reads))
+            for doublings in range(len(self.levels_used))
         )
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Conv2d(channels, outputs, 1)
         initialise(self, self.output)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        maps = self.top_down([features[place] for place in self.reads])
+        maps = self.top_down([features[place] for place in self.levels_used])
         total = self.towers[0](maps[0])
         for place, tower in enumerate(self.towers[1:], 1):
             x = maps[place]

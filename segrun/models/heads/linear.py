@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import initialise
 
 
@@ -16,7 +16,7 @@ class Linear(nn.Module):
 
     def __init__(self, levels: Sequence[Level], outputs: int) -> None:
         super().__init__()
-        self.reads = (len(levels) - 1,)
+        self.levels_used = (len(levels) - 1,)
         self.output = nn.Conv2d(levels[-1].channels, outputs, 1)
         initialise(self, self.output)
 

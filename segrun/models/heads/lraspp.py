@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, initialise, level_at, upsampled
 
 
@@ -23,7 +23,7 @@ class LRASPP(nn.Module):
     def __init__(self, levels: Sequence[Level], outputs: int, channels: int) -> None:
         super().__init__()
         self.fine = level_at(levels, 8, "lraspp")
-        self.reads = (self.fine, len(levels) - 1)
+        self.levels_used = (self.fine, len(levels) - 1)
         deep = levels[-1].channels
         self.deep = ConvNormAct(deep, channels, 1)
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(deep, channels, 1, bias=False), nn.Sigmoid())

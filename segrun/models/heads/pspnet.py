@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, initialise, upsampled
 
 
@@ -34,7 +34,7 @@ class PSPNet(nn.Module):
         self, levels: Sequence[Level], outputs: int, channels: int, bins: Sequence[int], dropout: float
     ) -> None:
         super().__init__()
-        self.reads = (len(levels) - 1,)
+        self.levels_used = (len(levels) - 1,)
         self.pooling = PyramidPooling(levels[-1].channels, channels, bins)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Conv2d(channels, outputs, 1)

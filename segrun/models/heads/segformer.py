@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, coarse, initialise, upsampled
 
 
@@ -20,12 +20,12 @@ class SegFormer(nn.Module):
 
     def __init__(self, levels: Sequence[Level], outputs: int, channels: int, dropout: float) -> None:
         super().__init__()
-        self.reads = coarse(levels)
-        self.linears = nn.ModuleList(nn.Conv2d(levels[place].channels, channels, 1) for place in self.reads)
-        self.fuse = nn.Sequential(ConvNormAct(channels * len(self.reads), channels, 1), nn.Dropout(dropout))
+        self.levels_used = coarse(levels)
+        self.linears = nn.ModuleList(nn.Conv2d(levels[place].channels, channels, 1) for place in self.levels_used)
+        self.fuse = nn.Sequential(ConvNormAct(channels * len(self.levels_used), channels, 1), nn.Dropout(dropout))
         self.output = nn.Conv2d(channels, outputs, 1)
         initialise(self, self.output)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        maps = [linear(features[place]) for place, linear in zip(self.reads, self.linears, strict=True)]
+        maps = [linear(features[place]) for place, linear in zip(self.levels_used, self.linears, strict=True)]
         return self.output(self.fuse(torch.cat([upsampled(x, maps[0]) for x in reversed(maps)], 1)))  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segrun.errors import RequestError
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, initialise
 
 

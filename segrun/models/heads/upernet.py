@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segrun.models.backbone import Level
+from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import ConvNormAct, coarse, initialise, upsampled
 from segrun.models.heads.fpn import TopDown
 from segrun.models.heads.pspnet import PyramidPooling
@@ -24,17 +24,17 @@ class UPerNet(nn.Module):
         self, levels: Sequence[Level], outputs: int, channels: int, bins: Sequence[int], dropout: float
     ) -> None:
         super().__init__()
-        self.reads = coarse(levels)
-        self.pooling = PyramidPooling(levels[self.reads[-1]].channels, channels, bins)
-        inputs = [levels[place].channels for place in self.reads[:-1]]
+        self.levels_used = coarse(levels)
+        self.pooling = PyramidPooling(levels[self.levels_used[-1]].channels, channels, bins)
+        inputs = [levels[place].channels for place in self.levels_used[:-1]]
         self.top_down = TopDown([*inputs, channels], channels)
-        self.smooth = nn.ModuleList(ConvNormAct(channels, channels) for _ in self.reads)
-        self.fuse = nn.Sequential(ConvNormAct(channels * len(self.reads), channels), nn.Dropout(dropout))
+        self.smooth = nn.ModuleList(ConvNormAct(channels, channels) for _ in self.levels_used)
+        self.fuse = nn.Sequential(ConvNormAct(channels * len(self.levels_used), channels), nn.Dropout(dropout))
         self.output = nn.Conv2d(channels, outputs, 1)
         initialise(self, self.output)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        *maps, deep = (features[place] for place in self.reads)
+        *maps, deep = (features[place] for place in self.levels_used)
         levels = self.top_down([*maps, self.pooling(deep)])
         smooth = [conv(x) for conv, x in zip(self.smooth, levels, strict=True)]
         return self.output(self.fuse(torch.cat([upsampled(x, smooth[0]) for x in smooth], 1)))  # type: ignore[no-any-return]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.coco import Coco
 from segrun.errors import DataError, Missing, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 
 SIZE = (8, 10)
@@ -282,5 +282,5 @@ def test_an_unknown_word_for_crowds_is_refused() -> None:
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     write([annotation()])
-    data = assemble.dataset(config.plain(config.compose("train", ["dataset=coco", "dataset.root=data"])))
+    data = assemble.dataset(to_dict(compose("train", ["dataset=coco", "dataset.root=data"])))
     assert pickle.loads(pickle.dumps(data)).mask("a").equal(data.mask("a"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.coco_maps import Panoptic, Stuff
 from segrun.errors import DataError, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 
 CATEGORIES = [{"id": 200, "name": "rug-merged", "isthing": 0}, {"id": 1, "name": "person", "isthing": 1}]
@@ -121,5 +121,5 @@ def test_maps_in_colours_are_not_coco_stuffs() -> None:
 def test_each_is_built_from_its_yaml(name: str) -> None:
     panoptic()
     put("coco/stuffthingmaps/train2017/01.png", np.zeros((2, 3)))
-    data = assemble.dataset(config.plain(config.compose("train", [f"dataset={name}", "dataset.root=coco"])))
+    data = assemble.dataset(to_dict(compose("train", [f"dataset={name}", "dataset.root=coco"])))
     assert data.sample("train/01").mask.shape == (2, 3)

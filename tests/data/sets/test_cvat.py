@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.cvat import Cvat
 from segrun.errors import DataError, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 
 MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:245,147,49::\nroad sign:10,20,30:a,b:c\n"
@@ -154,5 +154,5 @@ def test_what_the_export_lacks_is_named() -> None:
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     put()
     cvat()
-    data = assemble.dataset(config.plain(config.compose("train", ["dataset=cvat", "dataset.root=export"])))
+    data = assemble.dataset(to_dict(compose("train", ["dataset=cvat", "dataset.root=export"])))
     assert pickle.loads(pickle.dumps(data)).mask("a").tolist() == INDICES.tolist()

@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.dicom import Dicom
 from segrun.data.sets.dicom_files import values_of
 from segrun.errors import DataError, Missing, RequestError
+from segrun.experiment import assemble
 
 nibabel = pytest.importorskip("nibabel")
 pydicom = pytest.importorskip("pydicom")
@@ -239,7 +239,7 @@ def test_the_shipped_options_make_one() -> None:
     series("p1")
     masks("p1")
     words = ["dataset=dicom", "dataset.root=study", "dataset.classes=[ground,organ]"]
-    data = assemble.dataset(config.plain(config.compose("train", words)))
+    data = assemble.dataset(to_dict(compose("train", words)))
     assert data.names == dicom().names
     fixed = data.fit(data.names)["intensity"]
     assert (fixed["scale"], len(fixed["low"])) == ("fixed", 1)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.labelme import LabelMe
 from segrun.errors import DataError, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 
 SIZE = (8, 10)
@@ -201,6 +201,6 @@ def test_one_class_alone_is_refused() -> None:
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     write(CAT, shape("__ignore__", (0, 0), (1, 1)))
-    data = assemble.dataset(config.plain(config.compose("train", ["dataset=labelme", "dataset.root=data"])))
+    data = assemble.dataset(to_dict(compose("train", ["dataset=labelme", "dataset.root=data"])))
     mask = pickle.loads(pickle.dumps(data)).mask("a")
     assert data.classes.names == ("background", "cat") and mask.unique().tolist() == [0, 1, VOID]

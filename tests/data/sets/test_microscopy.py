@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from segrun.data.raw import read_raw
+from segrun.data.read.raw import read_raw
 from segrun.data.sets.microscopy import Microscopy
 from segrun.errors import DataError, Missing, RequestError
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.nifti import Nifti
 from segrun.data.sets.nifti_files import Volume, opened
 from segrun.errors import DataError, Missing, RequestError
+from segrun.experiment import assemble
 
 nibabel = pytest.importorskip("nibabel")
 # 4 to the right, 5 to the front, 6 up; every voxel is different
@@ -247,7 +247,7 @@ def test_wrong_axes_and_missing_folders_are_refused() -> None:
 def test_the_shipped_options_make_one() -> None:
     cases("a")
     words = ["dataset=nifti", "dataset.root=task", "dataset.classes=[ground,organ]"]
-    data = assemble.dataset(config.plain(config.compose("train", words)))
+    data = assemble.dataset(to_dict(compose("train", words)))
     assert data.names == nifti().names
     fixed = data.fit(data.names)["intensity"]
     assert (fixed["scale"], len(fixed["low"])) == ("fixed", 1)

@@ -17,8 +17,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import voc
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.dataset import Dataset
 from segrun.data.sets.ade20k import ADE20K
 from segrun.data.sets.cityscapes import Cityscapes
@@ -26,6 +25,7 @@ from segrun.data.sets.pet import Pet
 from segrun.data.sets.public import Public, recoded
 from segrun.data.sets.voc import SBD, VOC
 from segrun.errors import DataError, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 from tests.data.sets import layouts
 
@@ -48,7 +48,7 @@ def opened(name: str, root: object, download: bool = False) -> Public:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_its_config_composes_and_builds_and_every_image_reads(name: str) -> None:
     root = LAYOUTS[name]()
-    data = assemble.dataset(config.plain(config.compose("train", [f"dataset={name}", f"dataset.root={root}"])))
+    data = assemble.dataset(to_dict(compose("train", [f"dataset={name}", f"dataset.root={root}"])))
     assert isinstance(data, Dataset) and data.splits["train"]
     assert sorted(data.names) == sorted(name for names in data.splits.values() for name in names)
     for each in data.names:
@@ -101,7 +101,7 @@ def test_files_that_are_missing_are_counted_and_refused(name: str) -> None:
     count = len(data.splits["train"])
     assert str(count) in problem and data.files(data.splits["train"][0])[1].stem.partition("_gt")[0] in problem
     with pytest.raises(DataError, match="Unpack"):
-        assemble.dataset(config.plain(config.compose("train", [f"dataset={name}", f"dataset.root={data.root}"])))
+        assemble.dataset(to_dict(compose("train", [f"dataset={name}", f"dataset.root={data.root}"])))
 
 
 def test_a_split_without_images_is_refused_and_not_drawn() -> None:
@@ -154,7 +154,7 @@ def test_what_is_not_there_is_fetched_once(server: list[str]) -> None:
     words = ["dataset=voc", "dataset.root=new/folder", "dataset.download=true"]
     counts = []
     for _ in range(2):
-        data = assemble.dataset(config.plain(config.compose("train", words)))
+        data = assemble.dataset(to_dict(compose("train", words)))
         assert data.splits == {"train": ("a", "b"), "val": ("c",)} and data.mask("a").shape == (4, 5)
         counts.append(len(server))
     assert counts[0] == counts[1] > 0 and set(server) == {"GET /voc.tar"}

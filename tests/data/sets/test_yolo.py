@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun import config
-from segrun.commands import assemble
+from segrun.config.compose import compose, to_dict
 from segrun.data.sets.yolo import Yolo, label_file
 from segrun.errors import DataError, RequestError
+from segrun.experiment import assemble
 from segrun.types import VOID
 
 SIZE = (8, 10)
@@ -179,6 +179,6 @@ def test_a_missing_data_yaml_is_named() -> None:
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     parts()
-    data = assemble.dataset(config.plain(config.compose("train", ["dataset=yolo", "dataset.root=parts"])))
+    data = assemble.dataset(to_dict(compose("train", ["dataset=yolo", "dataset.root=parts"])))
     again = pickle.loads(pickle.dumps(data))
     assert again.mask("images/train/a").equal(yolo().mask("images/train/a"))

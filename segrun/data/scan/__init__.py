@@ -1,0 +1,1 @@
+"""One pass over all images and masks, and the rules that judge what it found."""

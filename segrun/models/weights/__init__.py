@@ -1,0 +1,1 @@
+"""Where pretrained weights come from, and how they are loaded."""

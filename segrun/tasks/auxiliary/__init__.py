@@ -1,0 +1,1 @@
+"""Tasks that are learnt beside the mask."""

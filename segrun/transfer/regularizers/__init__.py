@@ -1,0 +1,1 @@
+"""Additions to the loss that use the pretrained weights."""

@@ -1,0 +1,1 @@
+"""Strategies: what is trained, when and at which learning rate."""

@@ -1,0 +1,212 @@
+"""Each rule finds what it is for, names it, and is silent otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segrun.config.build import to_dataclass
+from segrun.config.compose import compose
+from segrun.data.dataset import Dataset
+from segrun.data.scan.checks import RULES, before_training, examine
+from segrun.data.scan.findings import Finding, Rules
+from segrun.data.scan.scan import scan_all
+from segrun.data.sizing import Sizing
+from segrun.errors import DataError, RequestError
+from segrun.types import VOID, ClassMap
+
+Made = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+class Held(Dataset):
+    """Images and masks in memory; the split is what stands before the number in their names."""
+
+    def __init__(self, samples: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: int = 3) -> None:
+        self.samples = samples
+        self.classes = ClassMap.of([f"class {index}" for index in range(classes)])
+        self.names = tuple(samples)
+        self.use({key: [name for name in samples if name.startswith(key)] for key in ("train", "val", "test")})
+
+    def image(self, name: str) -> Tensor:
+        return torch.from_numpy(self.samples[name][0])
+
+    def mask(self, name: str) -> Tensor:
+        return torch.from_numpy(self.samples[name][1])
+
+
+def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uneven light, and side by side a rectangle of each of two classes."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 100, (5, 6, 3), dtype=np.uint8))
+    light = np.asarray(coarse.resize((112, 96), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    mask = np.zeros((96, 112), np.uint8)
+    top, left = rng.integers(0, 64), rng.integers(0, 60)
+    mask[top : top + 32, left : left + 26], mask[top : top + 32, left + 26 : left + 52] = 1, 2
+    return (light.astype(int) + rng.integers(0, 9, light.shape) + 60 * mask).clip(0, 255).astype(np.uint8), mask
+
+
+def sound() -> Made:
+    return {
+        f"{split}{index:02}": drawn(100 * len(split) + index)
+        for split in ("train", "val", "test")
+        for index in range(8)
+    }
+
+
+def rules(*words: str) -> Rules:
+    return to_dataclass(compose("check", list(words))["rules"], Rules, "rules")
+
+
+@pytest.fixture(scope="module")
+def default() -> Rules:
+    return rules()
+
+
+def found(data: Held, by: Rules, sizing: Sizing | None = None) -> dict[str, Finding]:
+    findings = examine(data, scan_all(data, data.names), data.splits, by, sizing)
+    assert len({finding.rule for finding in findings}) == len(findings)
+    return {finding.rule: finding for finding in findings}
+
+
+def test_nothing_is_found_in_a_sound_data_set(default: Rules) -> None:
+    assert found(Held(sound()), default, Sizing("keep", None)) == {}
+
+
+def test_every_rule_has_a_severity_and_every_severity_a_rule(default: Rules) -> None:
+    assert set(RULES) == set(default.severities) - {"split"}
+
+
+def spoilt(rule: str) -> tuple[Made, set[str], str]:
+    """Samples in which `rule` finds these names, and a part of its text."""
+    made = sound()
+    image, mask = made["train02"]
+    if rule == "size":
+        made["train02"] = (image, mask[:-1].copy())
+        return made, {"train02"}, "the image is 112×96, its mask 112×95"
+    if rule == "mismatched":
+        made["train02"], made["train03"] = (image, made["train03"][1]), (made["train03"][0], mask)
+        return made, {"train02", "train03"}, "do not lie on the image's"
+    if rule == "blank":
+        made["val01"] = (np.full_like(image, 7), mask)
+        return made, {"val01"}, "single colour: val01"
+    if rule == "one_value":
+        made["train02"] = (image, np.full_like(mask, 2))
+        return made, {"train02"}, "'class 2' throughout: train02"
+    if rule == "void_masks":
+        made["train02"] = (image, np.full_like(mask, VOID))
+        return made, {"train02"}, "without a single label"
+    if rule == "copies_between":
+        made["test02"] = made["train02"]
+        return made, {"train02", "test02"}, "1 image in several splits as exact copies: train02 = test02"
+    if rule == "copies_within":
+        made["train03"] = made["train02"]
+        return made, {"train02", "train03"}, "train02 = train03"
+    if rule == "contradictory":
+        made["train03"] = (image, np.roll(mask, 1, axis=1))
+        return made, {"train02", "train03"}, "labelled otherwise: train02 = train03"
+    if rule == "near_between":
+        made["val02"] = (image // 2 + 30, mask)
+        return made, {"train02", "val02"}, "1 pairs of images in two splits look alike: train02 ~ val02"
+    assert rule == "tiny"
+    for name, (image, mask) in made.items():
+        thin = np.zeros_like(mask)
+        thin[:, 4::16] = 1
+        made[name] = (
+            (image // 2 + 90 * thin).astype(np.uint8),
+            np.maximum(thin, 2 * (mask == 2).astype(np.uint8)),
+        )
+    return made, set(), "'class 1': at output stride 16, one class a cell, 0% of its pixels are left"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["size", "mismatched", "blank", "one_value", "void_masks", "copies_between", "copies_within", "contradictory",
+     "near_between", "tiny"],
+)  # fmt: skip
+def test_each_kind_of_damage_is_named(rule: str, default: Rules) -> None:
+    made, names, text = spoilt(rule)
+    data = Held(made)
+    finding = found(data, default)[rule]
+    assert set(finding.names) == names and text in finding.text
+    off = dataclasses.replace(default, **{rule: "off"})
+    assert rule not in found(data, off)
+
+
+def relabelled(made: Made, split: str, old: int, new: int, but: tuple[str, ...] = ()) -> Made:
+    def changed(mask: np.ndarray) -> np.ndarray:
+        return np.where(mask == old, new, mask).astype(np.uint8)
+
+    return {n: (i, changed(m) if n.startswith(split) and n not in but else m) for n, (i, m) in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("rule", "made", "text"),
+    [
+        ("not_in_train", relabelled(sound(), "train", 2, 1), "train shows nothing of class 2"),
+        ("missing", relabelled(sound(), "val", 2, 0), "val shows nothing of class 2"),
+        ("class_absent", relabelled(sound(), "", 2, 1), "without a single pixel: class 2"),
+        ("rare", relabelled(sound(), "train", 2, 1, ("train01",)), "fewer than 3 training images: class 2"),
+        ("ignored", relabelled(sound(), "", 0, VOID), "% of all pixels have no label"),
+    ],
+)
+def test_classes_are_judged_split_by_split(rule: str, made: Made, text: str, default: Rules) -> None:
+    assert text in found(Held(made), default)[rule].text
+
+
+def test_grey_among_colour_is_told_with_counts(default: Rules) -> None:
+    made = sound()
+    made["val01"] = (np.repeat(made["val01"][0][:1], 3, axis=0), made["val01"][1])
+    assert "23 colour, 1 grey" in found(Held(made), default)["modes"].text
+
+
+def test_empty_masks_are_legal_until_they_are_most(default: Rules) -> None:
+    made = sound()
+    for name in list(made)[:12]:
+        made[name] = (made[name][0], np.zeros_like(made[name][1]))
+    assert "one_value" not in found(Held(made), default)
+    made["test07"] = (made["test07"][0], np.zeros((96, 112), np.uint8))
+    assert len(found(Held(made), default)["one_value"].names) == 13
+
+
+@pytest.mark.parametrize(
+    ("sizing", "text"),
+    [
+        (Sizing("keep", None), "2 sizes"),
+        (Sizing("pad", (90, 120)), "24 images larger"),
+        (Sizing("crop", (32, 32)), None),
+    ],
+)
+def test_sizes_are_judged_by_what_sizing_would_refuse(sizing: Sizing, text: str | None, default: Rules) -> None:
+    made = sound()
+    made["train01"] = tuple(part[..., :-4].copy() for part in made["train01"])  # type: ignore[assignment]
+    finding = found(Held(made), default, sizing).get("sizes")
+    assert finding is None if text is None else finding is not None and text in finding.text
+
+
+def test_before_a_training_copies_stop_it_and_lesser_things_are_a_line(default: Rules) -> None:
+    made, _, _ = spoilt("copies_between")
+    data = Held(made)
+    looked = scan_all(data, data.names)
+    with pytest.raises(DataError, match=r"(?s)train02 = test02\..*rules\.copies_between=warn"):
+        before_training(data, looked, default)
+    lines = before_training(data, looked, dataclasses.replace(default, copies_between="warn"))
+    assert len(lines) == 1 and lines[0].endswith("[copies_between]")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("rules.blank=maybe", r"rules\.blank=maybe: choose error, warn or off"),
+        ("rules.limits.stride=12", "choose 4, 8, 16, 32"),
+        ("rules.limits.distance=40", "0 to 15 bits"),
+    ],
+)
+def test_a_wrong_rule_is_told(word: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        rules(word)
