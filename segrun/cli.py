@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segrun.errors import Interrupted, RequestError, SegrunError, closest
+from segrun.errors import Interrupted, RequestError, SegrunError, suggest
 
 # command -> (its primary config in conf/, its module in segrun.commands, what it does)
 COMMANDS = {
@@ -79,7 +79,7 @@ def dispatch(words: list[str]) -> int:
         return 0
     command, *rest = words
     if command not in COMMANDS:
-        raise RequestError(f"{command!r} is no command. {closest(command, COMMANDS)}")
+        raise RequestError(f"{command!r} is no command. {suggest(command, COMMANDS)}")
     if "--help" in rest or "-h" in rest:
         from segrun.config.help import explain
 

@@ -20,7 +20,7 @@ class RequestError(SegrunError):
     status = 2
 
 
-class Missing(RequestError):
+class MissingExtraError(RequestError):
     """A library of one of the extras is not installed."""
 
 
@@ -34,31 +34,31 @@ class Interrupted(BaseException):
     status = 130
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """A sentence naming the known words nearest to `word`, or all of them where none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {listed(known, 24)}." if known else "It has none yet."
+    return f"Known: {join_names(known, 24)}." if known else "It has none yet."
 
 
-def listed(items: Iterable[object], most: int = 5) -> str:
+def join_names(items: Iterable[object], most: int = 5) -> str:
     """`a, b, c and 7 more`: enough to find the place, never a screenful."""
     words = [str(item) for item in items]
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def needed(module: str, extra: str) -> Any:
+def import_extra(module: str, extra: str) -> Any:
     """A module that one of segrun's extras brings.
 
     Raises:
-        Missing: it is not installed; the line that installs it is named.
+        MissingExtraError: it is not installed; the line that installs it is named.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        raise Missing(f"{module} is not installed: pip install 'segrun[{extra}]'") from error
+        raise MissingExtraError(f"{module} is not installed: pip install 'segrun[{extra}]'") from error

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from hydra_plugins.segrun.choosing import UNSEEN, Choosing
 from segrun.config.keys import identity
-from segrun.errors import RequestError, needed
+from segrun.errors import RequestError, import_extra
 
 if TYPE_CHECKING:
     from segrun.sweeps.jobs import Job
@@ -31,7 +31,7 @@ class Optuna(Choosing):
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises segrun.errors.RequestError for what cannot be searched, before anything is run."""
-        self.optuna = needed("optuna", "sweep")
+        self.optuna = import_extra("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
         overrides = self.parsed([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         self.refuse(overrides)

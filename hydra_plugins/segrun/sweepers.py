@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from segrun.config.compose import to_dict, without_hydra
-from segrun.errors import Interrupted, RequestError, needed
+from segrun.errors import Interrupted, RequestError, import_extra
 
 if TYPE_CHECKING:  # torch is imported by the first job
     from segrun.sweeps.jobs import Job
@@ -34,12 +34,12 @@ class Jobs(Sweeper):
     task: Any
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raises segrun.errors.Missing where the launcher is one of an extra that is not installed."""
+        """Raises segrun.errors.MissingExtraError where the launcher is one of an extra that is not installed."""
         self.context, self.task, self.config = hydra_context, task_function, config
         module = config.hydra.launcher["_target_"].rpartition(".")[0]
         for word, extra in EXTRAS.items():
             if module.startswith(f"hydra_plugins.hydra_{word}_launcher."):
-                needed(module, extra)
+                import_extra(module, extra)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

@@ -24,7 +24,7 @@ from segrun.data.scan.scan import DatasetScan, scan_all
 from segrun.data.sizing import Sizing
 from segrun.data.split.splits import SplitSettings, split
 from segrun.device import tune_malloc
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.experiment import assemble
 from segrun.files import create_dir, write_json, write_text
 from segrun.report.html.page import Bars, Note, Picture, Section, Table, overlay, page
@@ -173,7 +173,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
 def tell(result: Checked, tables: Sequence[Table], said: Sequence[str], images: int) -> None:
     out = console()
     if result.findings:
-        rows = [(f.rule, f.severity, str(len(f.names) or ""), listed(f.names, EXAMPLES)) for f in result.findings]
+        rows = [(f.rule, f.severity, str(len(f.names) or ""), join_names(f.names, EXAMPLES)) for f in result.findings]
         out.print(Table("findings", ("rule", "", "images", "the first of them"), rows).shown())
     for finding in result.findings:
         style = "red" if finding.severity == "error" else "yellow"

@@ -15,7 +15,7 @@ from segrun.config.compose import Config, to_dict
 from segrun.data.dataset import Dataset
 from segrun.device import accelerator
 from segrun.engine.settings import InferenceSettings
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.experiment import assemble, networks
 from segrun.files import create_dir, write_json
 from segrun.inference.evaluation import evaluate
@@ -40,7 +40,7 @@ def run(cfg: Config) -> EvalResult:
     data.use(data.splits or {"all": data.names})
     if not data.splits.get(split):
         raise RequestError(
-            f"split={split}: this data set has {listed(s for s, names in data.splits.items() if names)}."
+            f"split={split}: this data set has {join_names(s for s, names in data.splits.items() if names)}."
         )
     to_dataclass(values, InferenceSettings, "")
     device = accelerator(values["device"], values["precision"])
@@ -100,7 +100,7 @@ def data_for(values: dict[str, Any], saved: Checkpoint) -> Dataset:
     ours, theirs = saved.classes.names, data.classes.names
     if ours != theirs:
         missing, new = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
-        words = [f"the data lacks {listed(missing)}"] * bool(missing) + [f"the checkpoint lacks {listed(new)}"] * bool(
+        words = [f"the data lacks {join_names(missing)}"] * bool(missing) + [f"the checkpoint lacks {join_names(new)}"] * bool(
             new
         )
         raise RequestError(

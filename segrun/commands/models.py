@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from segrun.config.build import build
 from segrun.config.compose import Config, compose, conf_dir, option_names, to_dict
 from segrun.config.help import first_comment
-from segrun.errors import Missing, RequestError, closest, listed
+from segrun.errors import MissingExtraError, RequestError, join_names, suggest
 from segrun.experiment import assemble
 from segrun.models.backbones.backbone import Backbone, Weightless
 from segrun.models.weights.sources import whereabouts
@@ -22,11 +22,11 @@ def run(cfg: Config) -> None:
         raise RequestError(f"format={cfg.format}: choose table or markdown.")
     names = [name for name in option_names("backbone") if fnmatch.fnmatch(name, cfg.name)]
     if not names:
-        raise RequestError(f"name={cfg.name}: no such backbone. {closest(cfg.name, option_names('backbone'))}")
+        raise RequestError(f"name={cfg.name}: no such backbone. {suggest(cfg.name, option_names('backbone'))}")
     with counting("measuring", len(names)) as advance:
         rows = []
         for name in names:
-            with contextlib.suppress(Missing):  # told below
+            with contextlib.suppress(MissingExtraError):  # told below
                 rows.append(backbone(name))
             advance(1)
     if cfg.format == "markdown":
@@ -36,7 +36,7 @@ def run(cfg: Config) -> None:
     out.print(backbone_table(rows, here=True))
     out.print(head_table(list(heads())))
     if absent := sorted(set(names) - {row.name for row in rows}):
-        out.print(f"not shown, since their library is not installed: {listed(absent)}", highlight=False)
+        out.print(f"not shown, since their library is not installed: {join_names(absent)}", highlight=False)
     out.print("and any of timm's networks (extra timm): backbone=timm backbone.name=<name>", highlight=False)
 
 

@@ -22,7 +22,7 @@ from segrun.data.read.intensity import Intensity
 from segrun.device import torch_device, tune_malloc
 from segrun.engine.settings import PredictSettings
 from segrun.engine.signals import Stop
-from segrun.errors import Interrupted, RequestError, listed
+from segrun.errors import Interrupted, RequestError, join_names
 from segrun.experiment import networks
 from segrun.files import ensure_dir, write_json
 from segrun.inference.predictor import PredictJob, Predictor, predict_files, write_summary
@@ -154,7 +154,7 @@ def claim_output_dir(output: Path, predict: Predictor, jobs: Sequence[PredictJob
             )
     elif not overwrite and (there := [path for job in jobs for path in job.outputs() if path.exists()]):
         raise RequestError(
-            f"{output}: holds {listed(there, 2)}, not written by segrun. Choose another output, or overwrite=true."
+            f"{output}: holds {join_names(there, 2)}, not written by segrun. Choose another output, or overwrite=true."
         )
     write_json(path, note)
 

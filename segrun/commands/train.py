@@ -11,7 +11,7 @@ from typing import Any
 from segrun.checkpoints import checkpoint as checkpoints
 from segrun.config.compose import Config, in_multirun, to_dict
 from segrun.config.keys import config_hash
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.experiment import assemble
 from segrun.experiment.training import train as carry_out
 from segrun.sweeps import jobs as sweep
@@ -71,7 +71,7 @@ def resumed(cfg: Config) -> TrainResult:
         key for key in keys if key not in ("resume", "output", "trust", *CHANGEABLE) and not key.startswith("tracker")
     ]:
         raise RequestError(
-            f"resume goes on with the run's own config; {listed(refused)} cannot be changed "
+            f"resume goes on with the run's own config; {join_names(refused)} cannot be changed "
             f"(only {', '.join(CHANGEABLE)} can). For another config, start a new run."
         )
     if (folder / "result.json").is_file():

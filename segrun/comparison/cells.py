@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Protocol, TypeVar
 
 from segrun.comparison.runs import NONE, RESULT, Run
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 # what users choose by comes first, so that cells are named by it and not by what follows from it
 FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "regularizer", "auxiliary", "balance", "loss",
@@ -66,7 +66,7 @@ def _cell(key: Key, name: str, group: Sequence[Run], notes: list[str]) -> Cell:
     for seed, alike in sorted(by_seed(group).items(), key=lambda item: _order(item[0])):
         if differing := varying(alike):
             raise RequestError(
-                f"{len(alike)} runs of {name} have the seed {seed} and differ in {listed(differing, 3)}. "
+                f"{len(alike)} runs of {name} have the seed {seed} and differ in {join_names(differing, 3)}. "
                 f"Compare by that, too: by=[…,{differing[0]}]; or let val choose: choose=[{differing[0]}]."
             )
         ended[seed] = max(alike, key=lambda run: (run.folder / RESULT).stat().st_mtime)
@@ -76,7 +76,7 @@ def _cell(key: Key, name: str, group: Sequence[Run], notes: list[str]) -> Cell:
                 f"taken: {ended[seed].folder}"
             )
     if differing := varying([*ended.values()]):
-        notes.append(f"the runs of {name} differ in {listed(differing, 3)}, and not in their seed alone")
+        notes.append(f"the runs of {name} differ in {join_names(differing, 3)}, and not in their seed alone")
     return Cell(key, ended, failed, name)
 
 
@@ -130,14 +130,14 @@ def chosen(runs: Sequence[Run], by: Sequence[str], keys: Sequence[str]) -> tuple
             continue
         common = set.intersection(*(set(seeds) for seeds in tried.values()))
         if not common:
-            raise RequestError(f"choose={listed(keys)}: the runs of {called(by, cell)} have no seed in common.")
+            raise RequestError(f"choose={join_names(keys)}: the runs of {called(by, cell)} have no seed in common.")
         val = {values: mean(seeds[seed][-1].val for seed in common) for values, seeds in tried.items()}
         best = max(val, key=lambda values: val[values])
         left += every[best]
         named = ", ".join(f"{key}={value}" for key, value in zip(keys, best, strict=True))
         unended = f"; {len(every) - len(tried)} have no run that has ended" if len(every) > len(tried) else ""
         notes.append(
-            f"{called(by, cell)}: {named}, the best of {len(tried)} by val (seeds {listed(sorted(common))}){unended}"
+            f"{called(by, cell)}: {named}, the best of {len(tried)} by val (seeds {join_names(sorted(common))}){unended}"
         )
     return left, notes
 

@@ -13,7 +13,7 @@ from segrun.comparison.cells import Cell, Key, blocks, called, cells, chosen, co
 from segrun.comparison.efficiency import Curve, Point, Worth, worth
 from segrun.comparison.runs import Run, Test
 from segrun.comparison.scoring import Row, Scoring
-from segrun.errors import RequestError, closest, listed
+from segrun.errors import RequestError, join_names, suggest
 
 BASELINE = "finetune"  # where none is named and there is one
 
@@ -137,10 +137,10 @@ def _refuse_unknown(runs: Sequence[Run], **asked: Sequence[str]) -> None:
     known = {key for run in runs for key in run.settings}
     for name, keys in asked.items():
         if unknown := [key for key in keys if key not in known]:
-            raise RequestError(f"{name}={listed(unknown)}: no run has such a setting. {closest(unknown[0], known)}")
+            raise RequestError(f"{name}={join_names(unknown)}: no run has such a setting. {suggest(unknown[0], known)}")
     if both := {*asked["by"]} & {*asked["choose"]}:
         raise RequestError(
-            f"{listed(both)} is in both by and choose: compare all of its values, or let val choose one."
+            f"{join_names(both)} is in both by and choose: compare all of its values, or let val choose one."
         )
 
 
@@ -152,7 +152,7 @@ def _baseline(table: Sequence[Cell], by: Sequence[str], wanted: str | None) -> t
             return key, wanted or BASELINE
     if wanted is None:
         return by[0], table[0].key[0]
-    every = listed(dict.fromkeys(value for there in values.values() for value in there))
+    every = join_names(dict.fromkeys(value for there in values.values() for value in there))
     raise RequestError(f"baseline={wanted}: there are {every}.")
 
 

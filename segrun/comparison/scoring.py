@@ -21,7 +21,7 @@ from segrun.comparison.bootstrap import (
 from segrun.comparison.cells import Cell, Key
 from segrun.comparison.efficiency import Point
 from segrun.comparison.runs import Run, Test
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 
 COSTS = ("parameters_trained", "seconds", "peak_memory_bytes", "images_per_second", "checkpoint_bytes")
 
@@ -95,7 +95,7 @@ class Scoring:
             self.first, self.test, self.truth = run, test, truth
         for what, one, other in (("images", test[0], self.test[0]), ("classes", test[1], self.test[1])):
             if one != other:
-                apart = listed(sorted({*one} ^ {*other}), 3) or "the same in another order"
+                apart = join_names(sorted({*one} ^ {*other}), 3) or "the same in another order"
                 raise RequestError(
                     f"{run.folder} and {self.first.folder} were scored on different {what} ({apart}). Name "
                     "runs of one test set in runs=…"

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from segrun.data.read.images import read_image
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import ClassMap, Sample
 
 Reader = Callable[[Path], Tensor]  # → (channels, H, W)
@@ -97,7 +97,7 @@ class Dataset(ABC):
         gone = [name for names in splits.values() for name in names if name not in here]
         if gone:
             raise RequestError(
-                f"{len(gone)} images of the run's stored split are not in this data set: {listed(gone)}. "
+                f"{len(gone)} images of the run's stored split are not in this data set: {join_names(gone)}. "
                 "Name the data with dataset=… dataset.root=…."
             )
         self.splits = {key: tuple(names) for key, names in splits.items()}

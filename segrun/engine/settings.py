@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
 
@@ -28,7 +28,7 @@ class InferenceSettings:
         if self.batch_size < 1:
             raise RequestError(f"batch_size={self.batch_size}: at least 1.")
         if self.precision not in PRECISIONS:
-            raise RequestError(f"precision={self.precision}: choose {listed(PRECISIONS)}.")
+            raise RequestError(f"precision={self.precision}: choose {join_names(PRECISIONS)}.")
 
 
 @dataclass
@@ -71,11 +71,11 @@ class TrainerSettings:
         if self.steps is not None and self.steps < self.epochs:
             raise RequestError(f"trainer.steps={self.steps}: at least one an epoch, of which there are {self.epochs}.")
         if self.save not in SAVES:
-            raise RequestError(f"trainer.save={self.save}: choose {listed(SAVES)}.")
+            raise RequestError(f"trainer.save={self.save}: choose {join_names(SAVES)}.")
         if self.monitor not in MONITORS:
             raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
         if self.precision not in PRECISIONS:
-            raise RequestError(f"trainer.precision={self.precision}: choose {listed(PRECISIONS)}.")
+            raise RequestError(f"trainer.precision={self.precision}: choose {join_names(PRECISIONS)}.")
         if self.channels_last not in (True, False, "auto"):
             raise RequestError(f"trainer.channels_last={self.channels_last}: choose auto, true or false.")
         if self.ema is not None and not 0 < self.ema < 1:

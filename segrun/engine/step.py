@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segrun.device import memory_layout
 from segrun.engine.objective import Objective, summed
 from segrun.engine.settings import TrainerSettings
-from segrun.errors import RequestError, SegrunError, listed
+from segrun.errors import RequestError, SegrunError, join_names
 from segrun.models.segmenter import Output
 from segrun.tasks.task import Task
 from segrun.types import Batch
@@ -76,10 +76,10 @@ def step(
     loss, *each, stops = told.tolist()
     named = dict(zip(objective.names, each, strict=True))
     if not math.isfinite(loss):
-        names = listed((name for batch in window for name in batch.names), 16)
+        names = join_names((name for batch in window for name in batch.names), 16)
         guilty = [name for name, value in named.items() if not math.isfinite(value)]
         raise SegrunError(
-            f"the loss is {loss} (of {listed(guilty)}). The images of this step: {names}.\n"
+            f"the loss is {loss} (of {join_names(guilty)}). The images of this step: {names}.\n"
             "ImageRecord at them, or lower optimizer.lr, set trainer.clip=1, or use trainer.precision=fp32."
         )
     if single is not None:

@@ -17,7 +17,7 @@ from segrun.config.compose import compose, option_names, to_dict
 from segrun.data.dataset import Dataset
 from segrun.data.sizing import Sizing
 from segrun.data.split.splits import disjoint
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.backbones.backbone import Level
 from segrun.models.heads.blocks import LacksLevel
 from segrun.models.segmenter import Segmenter
@@ -84,7 +84,7 @@ def segmenter(
         made = head(values, backbone.levels, classes, trust)
     except LacksLevel as error:
         fit = (name for name, why in fitting(backbone.levels).items() if why is None)
-        raise RequestError(f"{error} Heads that fit it: {listed(fit, 20)}.") from error
+        raise RequestError(f"{error} Heads that fit it: {join_names(fit, 20)}.") from error
     heads = {"mask": made}
     for name, other in (auxiliary or {}).items():
         heads[name] = other.head(backbone.levels, classes)

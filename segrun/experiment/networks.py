@@ -13,7 +13,7 @@ from segrun.checkpoints import checkpoint as checkpoints
 from segrun.checkpoints import delta
 from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.device import autocast, memory_layout
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.experiment import assemble
 from segrun.experiment.assemble import Trust
 from segrun.inference.inference import Inference
@@ -134,7 +134,7 @@ def _whole(origin: Checkpoint, trust: Sequence[str]) -> Mapping[str, Tensor]:
     assemble.strategy(origin.config, trust).export(model)
     if adapters := [p.name for p in model.parts().parameters if p.kind == "adapter"]:
         raise RequestError(
-            f"init_from: that model has adapters ({listed(adapters, 2)}) that cannot be merged into its weights. Start "
+            f"init_from: that model has adapters ({join_names(adapters, 2)}) that cannot be merged into its weights. Start "
             "from another, or go on with the run itself: resume=<run folder>."
         )
     return model.state_dict()

@@ -28,7 +28,7 @@ from segrun.device import accelerator, autocast, memory_layout, reset_peak_memor
 from segrun.engine.loop import fit
 from segrun.engine.recipe import EpochData, TrainRecipe
 from segrun.engine.settings import TrainerSettings
-from segrun.errors import Interrupted, RequestError, listed
+from segrun.errors import Interrupted, RequestError, join_names
 from segrun.events import Event
 from segrun.experiment import assemble, networks
 from segrun.experiment.train_batches import TrainBatches, check, others
@@ -55,7 +55,7 @@ def train(values: dict[str, Any], folder: Path, fresh: bool, saved: Checkpoint |
     with device.main_process_first():  # one process fetches what dataset.download asks for
         data = assemble.dataset(values, trust)
     if data.splits and not data.splits.get("train"):
-        raise RequestError(f"the data set has no train images, only those of {listed(data.splits)}.")
+        raise RequestError(f"the data set has no train images, only those of {join_names(data.splits)}.")
     sizing = assemble.sizing(values)
     auxiliary = assemble.auxiliary(values, data.labels, trust)
     tasks = assemble.tasks(values, auxiliary, trust)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from segrun.errors import listed
+from segrun.errors import join_names
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.adapting import fold_statistics
 from segrun.models.weights.loading import LoadReport, load_into
@@ -55,7 +55,7 @@ def start_from(
             heads, loaded=tuple(n for n in heads.loaded if n not in new), adapted=(*heads.adapted, *changed)
         )
         names = [classes[here] for here, _ in matched]
-        source += f", classes by name: {listed(names)}" if names and same_head else ""
+        source += f", classes by name: {join_names(names)}" if names and same_head else ""
     for key in ("mean", "std"):
         buffer = getattr(model, key)
         buffer.copy_(torch.tensor(fold_statistics(weights[key].flatten().tolist(), buffer.numel())).view(buffer.shape))

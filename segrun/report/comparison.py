@@ -10,7 +10,7 @@ from statistics import mean
 from segrun.comparison.bootstrap import Difference, Estimate
 from segrun.comparison.compare import Comparison
 from segrun.comparison.scoring import COSTS, Row
-from segrun.errors import listed
+from segrun.errors import join_names
 from segrun.files import atomic_write
 from segrun.report.html.page import Table
 from segrun.report.tables import percent
@@ -94,7 +94,7 @@ def _differences(c: Comparison) -> Iterator[str]:
     if tested and min(len(row.cell.runs) for row, _ in tested) == 2:
         yield "Two seeds say little of others: their intervals are three times as wide as those of three (Student's t)."
     if single := [str(row.cell) for row in c.rows if len(row.cell.runs) == 1]:
-        yield f"One seed only, so no interval and no test: {listed(single)}."
+        yield f"One seed only, so no interval and no test: {join_names(single)}."
     if c.split == "val":
         yield "All are scored on val, by which their epochs were chosen: each score is better than on new images."
 

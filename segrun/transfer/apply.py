@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from segrun.errors import SegrunError, listed
+from segrun.errors import SegrunError, join_names
 from segrun.models.parts import NORMS, Parts
 from segrun.transfer.plan import PartSettings, Phase
 
@@ -53,7 +53,7 @@ class FreezeAudit:
         if changed:
             raise SegrunError(
                 f"the freeze audit failed: {len(changed)} tensors changed in phase {self.phase!r} although "
-                f"frozen: {listed(changed)}."
+                f"frozen: {join_names(changed)}."
             )
         return len(self.before)
 

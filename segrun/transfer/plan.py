@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.parts import ALL, Kind, Parts
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Plan:
         learnt: set[str] = set()
         for phase in self.phases:
             if unknown := [name for name in phase.learn if name not in parts]:
-                raise RequestError(f"the plan names {listed(unknown)}. The parts: {', '.join(parts)}.")
+                raise RequestError(f"the plan names {join_names(unknown)}. The parts: {', '.join(parts)}.")
             if phase.epochs < 1:
                 raise RequestError(f"phase {phase.name!r} has {phase.epochs} epochs; every phase needs one.")
             learning = phase.learning(parts)
@@ -114,7 +114,7 @@ class Plan:
                 if random := [p.name for p in part.parameters if not p.loaded and p.name not in learnt]:
                     raise RequestError(
                         f"phase {phase.name!r} freezes {len(random)} tensors of {part.name} that were never loaded "
-                        f"({listed(random, 2)}): random weights would stay. Load weights "
+                        f"({join_names(random, 2)}): random weights would stay. Load weights "
                         "(backbone.weights=imagenet), or let them learn (freeze=none)."
                     )
         return self

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from segrun import cli
-from segrun.errors import Missing
+from segrun.errors import MissingExtraError
 from tests.sweeps.test_jobs import WORDS, jobs, sweep
 
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
@@ -93,10 +93,10 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
 ) -> None:
     from hydra_plugins.segrun import sweepers
 
-    def needed(module: str, extra: str) -> None:
-        raise Missing(f"{module} is not installed: pip install 'segrun[{extra}]'")
+    def import_extra(module: str, extra: str) -> None:
+        raise MissingExtraError(f"{module} is not installed: pip install 'segrun[{extra}]'")
 
-    monkeypatch.setattr(sweepers, "needed", needed)
+    monkeypatch.setattr(sweepers, "import_extra", import_extra)
     with pytest.raises(SystemExit) as ended:
         cli.main(["train", "-m", "seed=0,1", f"hydra/launcher={launcher}"])
     assert ended.value.code == 2

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import segrun
-from segrun.errors import Interrupted, Missing, RequestError, SegrunError
+from segrun.errors import Interrupted, MissingExtraError, RequestError, SegrunError
 from segrun.events import Event, PhaseEnded
 from segrun.report.trackers.scalars import numbers
 from segrun.report.trackers.trackers import tracked
@@ -275,7 +275,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(
     tracker: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, tracker, None)
-    with pytest.raises(Missing, match=rf"^{tracker} is not installed: pip install 'segrun\[{tracker}\]'$"):
+    with pytest.raises(MissingExtraError, match=rf"^{tracker} is not installed: pip install 'segrun\[{tracker}\]'$"):
         segrun.train([*QUICK, "strategy=scratch", f"tracker=[{tracker}]"])
     assert not (elsewhere / "outputs").exists()
 

@@ -18,7 +18,7 @@ from segrun.data.augment.mixing import alike
 from segrun.data.dataset import Dataset
 from segrun.data.loader.sample_cache import SampleCache
 from segrun.data.sizing import Sizing
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.types import Batch, Example, Sample
 
 Key = tuple[int, int]  # (pass over the data, index)
@@ -125,7 +125,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     if len(sizes := {tuple(batch.images.shape[-2:]) for batch in batches}) > 1:
-        shown = listed(f"{width}×{height}" for height, width in sorted(sizes))
+        shown = join_names(f"{width}×{height}" for height, width in sorted(sizes))
         raise RequestError(
             f"the data sets' images differ in size ({shown}) and cannot share a batch. Make them equal: "
             "sizing=crop (or resize) sizing.size=[height,width]."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID, ClassMap
 
 
@@ -48,7 +48,7 @@ def read_image(path: Path, channels: int = 3, turn: bool = True) -> Tensor:
     for and full where there is none. Pillow reads 16-bit RGB as 8-bit.
     """
     if channels not in MODES:
-        raise RequestError(f"{path}: image files are read as {listed(MODES)} channels, the model takes {channels}.")
+        raise RequestError(f"{path}: image files are read as {join_names(MODES)} channels, the model takes {channels}.")
     return image_tensor(open_image(path, turn), str(path), channels)
 
 
@@ -113,7 +113,7 @@ def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str
     if strange:
         shown = (f"{f'#{value:06x}' if coding == 'colour' else value} ({n} pixels)" for value, n in strange)
         raise DataError(
-            f"{path}: values outside the {len(classes)} classes: {listed(shown)}. "
+            f"{path}: values outside the {len(classes)} classes: {join_names(shown)}. "
             "Mend the mask, or correct dataset.classes, dataset.masks or dataset.ignore_index."
         )
     lookup = np.array([table[int(value)] for value in present], dtype=np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrun.data.read.images import open_image
-from segrun.errors import DataError, Missing, needed
+from segrun.errors import DataError, MissingExtraError, import_extra
 
 Raw = NDArray[np.float32]  # (C, H, W); NaN where nothing was measured
 
@@ -23,7 +23,7 @@ def read_raw(path: Path, channels: int) -> Raw:
     Raises:
         DataError: unreadable, of another number of channels, a stack, several images, or values that stand for others
             (a palette).
-        Missing: TIFF needs the extra `microscopy`.
+        MissingExtraError: TIFF needs the extra `microscopy`.
     """
     axes, values = _tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _picture(path)
     planes = axes.replace("Y", "").replace("X", "")
@@ -45,7 +45,7 @@ def _size(axes: str, values: NDArray[Any]) -> tuple[int, int]:
 
 def _tiff(path: Path) -> tuple[str, NDArray[Any]]:
     """(axes, values)"""
-    tifffile = needed("tifffile", "microscopy")
+    tifffile = import_extra("tifffile", "microscopy")
     try:
         with tifffile.TiffFile(path) as file:
             first, count = file.pages[0], len(file.series)
@@ -60,7 +60,7 @@ def _tiff(path: Path) -> tuple[str, NDArray[Any]]:
         raise DataError(f"{path}: there is no such file.") from error
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
         if "imagecodecs" in str(error):
-            raise Missing(f"{path}: {error}: pip install 'segrun[microscopy]'") from error
+            raise MissingExtraError(f"{path}: {error}: pip install 'segrun[microscopy]'") from error
         raise DataError(f"{path}: cannot be read as TIFF ({error}).") from error
 
 

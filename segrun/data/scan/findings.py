@@ -15,7 +15,7 @@ from segrun.data.scan.hashing import near_pairs
 from segrun.data.scan.record import STRIDES, Counts
 from segrun.data.scan.scan import DatasetScan
 from segrun.data.sizing import Sizing
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 SEVERITIES = ("error", "warn", "off")
 Told = tuple[Sequence[str], str]  # the images it is about, and what is wrong
@@ -50,7 +50,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.stride not in STRIDES:
-            raise RequestError(f"rules.limits.stride={self.stride}: choose {listed(STRIDES)}.")
+            raise RequestError(f"rules.limits.stride={self.stride}: choose {join_names(STRIDES)}.")
         if not 0 <= self.distance <= 15 or self.pairs < 1:
             raise RequestError(
                 f"rules.limits.distance={self.distance} pairs={self.pairs}: 0 to 15 bits, one pair or more."

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from segrun.data.scan.findings import Evidence, Told, images
-from segrun.errors import listed
+from segrun.errors import join_names
 
 SHOWN = 3  # problems that a finding's text names
 FEWEST = 8  # masks below which no alignment is out of the ordinary
@@ -65,7 +65,7 @@ def mismatched(e: Evidence) -> Iterator[Told]:
         yield (
             names,
             (
-                f"{images(len(names))} with masks whose edges do not lie on the image's: {listed(names)}. "
+                f"{images(len(names))} with masks whose edges do not lie on the image's: {join_names(names)}. "
                 "Another image's mask, or a shifted one?"
             ),
         )
@@ -73,14 +73,14 @@ def mismatched(e: Evidence) -> Iterator[Told]:
 
 def blank(e: Evidence) -> Iterator[Told]:
     if names := [name for name in e.sound.names if e.sound[name].low == e.sound[name].high]:
-        yield names, f"{images(len(names))} of a single colour: {listed(names)}."
+        yield names, f"{images(len(names))} of a single colour: {join_names(names)}."
 
 
 def jpeg_masks(e: Evidence) -> Iterator[Told]:
     if names := [name for name in e.survey.names if e.survey[name].jpeg]:
         yield (
             names,
-            f"{images(len(names))} with JPEG-compressed masks, which changes labels: {listed(names)}. Save PNG.",
+            f"{images(len(names))} with JPEG-compressed masks, which changes labels: {join_names(names)}. Save PNG.",
         )
 
 
@@ -93,9 +93,9 @@ def one_value(e: Evidence) -> Iterator[Told]:
     for index, names in sorted(alone.items()):
         if index or len(names) > e.limits.empty * len(e.sound.names):
             what = f"with masks that are {e.data.classes.names[index]!r} throughout"
-            yield names, f"{images(len(names))} {what}: {listed(names)}."
+            yield names, f"{images(len(names))} {what}: {join_names(names)}."
 
 
 def void_masks(e: Evidence) -> Iterator[Told]:
     if names := [name for name in e.sound.names if not e.sound[name].pixels.any()]:
-        yield names, f"{images(len(names))} with masks without a single label: {listed(names)}."
+        yield names, f"{images(len(names))} with masks without a single label: {join_names(names)}."

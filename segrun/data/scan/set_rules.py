@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segrun.data.scan.findings import Evidence, Told, images
 from segrun.data.scan.record import STRIDES
-from segrun.errors import DataError, listed
+from segrun.errors import DataError, join_names
 
 SHOWN = 3  # groups and pairs of images that a finding's text names
 
@@ -24,7 +24,7 @@ def ignored(e: Evidence) -> Iterator[Told]:
 
 def class_absent(e: Evidence) -> Iterator[Told]:
     if e.sound.names and (classes := _classes(e, e.counts[0] == 0)):
-        yield (), f"classes without a single pixel: {listed(classes)}."
+        yield (), f"classes without a single pixel: {join_names(classes)}."
 
 
 def not_in_train(e: Evidence) -> Iterator[Told]:
@@ -38,13 +38,13 @@ def missing(e: Evidence) -> Iterator[Told]:
 def _not_in(e: Evidence, splits: Sequence[str]) -> Iterator[Told]:
     for split in splits:
         if split in e.images and (classes := _classes(e, (e.images[split] == 0) & (e.counts[0] > 0))):
-            yield (), f"{split} shows nothing of {listed(classes)}, which other splits have."
+            yield (), f"{split} shows nothing of {join_names(classes)}, which other splits have."
 
 
 def rare(e: Evidence) -> Iterator[Told]:
     there = e.images.get("train")
     if there is not None and (classes := _classes(e, (there > 0) & (there < e.limits.images))):
-        yield (), f"classes in fewer than {e.limits.images} training images: {listed(classes)}."
+        yield (), f"classes in fewer than {e.limits.images} training images: {join_names(classes)}."
 
 
 def copies_between(e: Evidence) -> Iterator[Told]:
@@ -115,7 +115,7 @@ def sizes(e: Evidence) -> Iterator[Told]:
         height, width = e.sizing.size
         found = zip(e.sound.names, e.sound.sizes, strict=True)
         if names := [name for name, (h, w) in found if h > height or w > width]:
-            yield names, f"{images(len(names))} larger than the sizing.size they are padded to: {listed(names)}."
+            yield names, f"{images(len(names))} larger than the sizing.size they are padded to: {join_names(names)}."
 
 
 def _classes(e: Evidence, which: NDArray[np.bool_]) -> list[str]:
@@ -127,4 +127,4 @@ def _splits(e: Evidence, names: Sequence[str]) -> set[str]:
 
 
 def _groups(groups: Sequence[Sequence[str]], sign: str) -> str:
-    return listed((sign.join(names) for names in groups), SHOWN)
+    return join_names((sign.join(names) for names in groups), SHOWN)

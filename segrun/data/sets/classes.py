@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.types import ClassMap
 
 
@@ -40,7 +40,7 @@ def read_classes(root: Path, given: Sequence[str] | Mapping[str, Sequence[int]] 
             f"{root}: classes are a list of names, or name: [r, g, b] with different colours from 0 to 255."
         )
     if not 2 <= len(classes) <= 255 or len(set(map(str, classes))) != len(classes):
-        raise RequestError(f"{root}: {len(classes)} classes ({listed(classes)}); 2 to 255 different ones are possible.")
+        raise RequestError(f"{root}: {len(classes)} classes ({join_names(classes)}); 2 to 255 different ones are possible.")
     return ClassMap.of(classes)
 
 

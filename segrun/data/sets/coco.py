@@ -14,7 +14,7 @@ from segrun.data.sets.annotated import Annotated, Mask, pictures, read_json, sam
 from segrun.data.sets.files import existing
 from segrun.data.sets.polygons import corners, of_the_image
 from segrun.data.sets.rle import Runs, inside, runs_of
-from segrun.errors import DataError, RequestError, listed, needed
+from segrun.errors import DataError, RequestError, import_extra, join_names
 from segrun.types import VOID
 
 Place = tuple[Path, Sequence[Path]]
@@ -66,7 +66,7 @@ class Coco(Annotated):
         groups: set[str] = set()
         places = _named(self.root, annotations) if annotations else _found(self.root)
         if isinstance(images, Mapping) and images.keys() != places.keys():
-            raise RequestError(f"dataset.images names {listed(images)}; annotations are of {listed(places) or 'all'}.")
+            raise RequestError(f"dataset.images names {join_names(images)}; annotations are of {join_names(places) or 'all'}.")
         for split, (file, folders) in places.items():
             if images:
                 folders = (self.root / (images[split] if isinstance(images, Mapping) else images),)
@@ -94,7 +94,7 @@ class Coco(Annotated):
             what = "void (dataset.crowd=class: their category)" if self.crowd_is_void else "their category"
             self.notes.append(f"{file.name}: {crowds} annotations are crowds (iscrowd), taken as {what}")
         if lost := [key for key in drawn if key not in known]:
-            self.problems.append(f"{file}: annotations of images that it does not list: {listed(lost)}.")
+            self.problems.append(f"{file}: annotations of images that it does not list: {join_names(lost)}.")
         self._list_images(split, file, folders, content["images"], drawn)
         return {str(c.get("supercategory")) for c in content["categories"] if c.get("supercategory") != c["name"]}
 
@@ -111,7 +111,7 @@ class Coco(Annotated):
         there = set(pictures(folder))
         missing = [name for name in files if name not in there and not (folder / name).is_file()]
         if missing:
-            what = f"{len(missing)} images of {file.name} are missing: {listed(missing)}"
+            what = f"{len(missing)} images of {file.name} are missing: {join_names(missing)}"
             self.problems.append(f"{folder}: {what}. Bring them back, or remove their entries.")
         if other := len(there - files.keys()):
             self.notes.append(f"left out: {other} images in {folder} that {file.name} does not name")
@@ -132,7 +132,7 @@ class Coco(Annotated):
         # Roboflow lists the project itself as a category, above all others and never drawn
         above = [name for id_, name in order if name in groups and id_ not in self.used]
         if above:
-            self.notes.append(f"no class: {listed(above)}, above other categories and never drawn")
+            self.notes.append(f"no class: {join_names(above)}, above other categories and never drawn")
         labels = [name for _, name in order if name not in above]
         self.name_classes(labels, background)
         self.value = {id_: self.index[name] for id_, name in order if name in self.index}
@@ -157,7 +157,7 @@ def _runs(segmentation: Any, size: tuple[int, ...], place: str) -> Runs:
     if not segmentation or not isinstance(segmentation, list | dict):
         raise DataError(f"{place}: has no segmentation, perhaps a box. Draw its outline, or remove it.")
     if isinstance(segmentation, list):
-        rle = needed("pycocotools.mask", "coco")
+        rle = import_extra("pycocotools.mask", "coco")
         outlines = [corners(outline, place) for outline in segmentation]
         for outline in outlines:
             of_the_image(outline, size, place)
@@ -176,7 +176,7 @@ def _named(root: Path, annotations: str | Mapping[str, str]) -> dict[str, Place]
     if isinstance(annotations, str):
         return {"": (root / annotations, [root])}
     if unknown := annotations.keys() - set(SPLITS):
-        raise RequestError(f"dataset.annotations: {listed(unknown)}: give a file for train, val and perhaps test.")
+        raise RequestError(f"dataset.annotations: {join_names(unknown)}: give a file for train, val and perhaps test.")
     return {split: (root / file, [root]) for split, file in annotations.items()}
 
 

@@ -14,7 +14,7 @@ from segrun.data.read.images import mask_values, open_image
 from segrun.data.sets.annotated import read_json
 from segrun.data.sets.files import Pairs, existing, files_in, paired
 from segrun.data.sets.public import recoded
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID, ClassMap
 
 # ids 1 to 182 of labels.txt in github.com/nightrome/cocostuff; those in brackets are removed from COCO and never drawn
@@ -96,7 +96,7 @@ class Panoptic(Maps):
             if len(value) != len(content["categories"]):
                 raise DataError(f"{file}: its categories are not those of the other split.")
         if lost := sorted(self.pairs.keys() - self.segments.keys()):
-            self.problems.append(f"{self.root}: {len(lost)} images are not in the panoptic JSON: {listed(lost)}.")
+            self.problems.append(f"{self.root}: {len(lost)} images are not in the panoptic JSON: {join_names(lost)}.")
         self.classes = ClassMap.of([name for _, name in sorted(categories.items())])
 
     def files(self, name: str) -> tuple[Path, ...]:
@@ -109,7 +109,7 @@ class Panoptic(Maps):
         known = {0: VOID, **dict(self.segments.get(name, np.zeros((0, 2), np.int64)).tolist())}
         if strange := [value for value in present.tolist() if value not in known]:
             file = self.files(name)[2]
-            raise DataError(f"{path}: segments that {file} does not list: {listed(strange)}. Unpack both anew.")
+            raise DataError(f"{path}: segments that {file} does not list: {join_names(strange)}. Unpack both anew.")
         lookup = np.array([known[value] for value in present.tolist()], np.uint8)
         return torch.from_numpy(lookup[inverse].reshape(colours.shape[:2]))
 

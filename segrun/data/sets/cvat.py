@@ -12,7 +12,7 @@ from torch import Tensor
 from segrun.data.dataset import SPLITS
 from segrun.data.read.images import decode_mask, mask_values, open_image
 from segrun.data.sets.files import Pairs, existing, files_in, paired
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID, ClassMap, Colour
 
 
@@ -36,7 +36,7 @@ class Cvat(Pairs):
         self.problems: list[str] = []
         self.map = read_labelmap(self.root / "labelmap.txt")
         if unknown := [name for name in void if name not in self.map.names]:
-            raise RequestError(f"dataset.void: {listed(unknown)}: labelmap.txt has {listed(self.map.names, 24)}.")
+            raise RequestError(f"dataset.void: {join_names(unknown)}: labelmap.txt has {join_names(self.map.names, 24)}.")
         kept = [index for index, name in enumerate(self.map.names) if name not in void]
         names, palette = self.map.names, self.map.palette
         self.classes = ClassMap(tuple(names[index] for index in kept), tuple(palette[index] for index in kept))
@@ -56,13 +56,13 @@ class Cvat(Pairs):
                 if other := len(found.keys() - wanted):
                     self.notes.append(f"left out: {other} {what} that no list in ImageSets/Segmentation names")
             if lost := sorted(wanted - (images.keys() | masks.keys())):
-                self.problems.append(f"{self.root}: ImageSets/Segmentation names what is not there: {listed(lost)}.")
+                self.problems.append(f"{self.root}: ImageSets/Segmentation names what is not there: {join_names(lost)}.")
             images, masks = ({n: path for n, path in found.items() if n in wanted} for found in (images, masks))
         self.pairs = paired(images, masks, place, self.problems, "Complete the pairs.")
         if not self.pairs:
             raise DataError(f"{self.root}: no pair of image and mask in JPEGImages/ and SegmentationClass/.")
         if extra := sorted(sets.keys() - {*SPLITS, "default"}) if sets.keys() & set(SPLITS) else []:
-            self.notes.append(f"in no split: the images of {listed(extra)} in ImageSets/Segmentation")
+            self.notes.append(f"in no split: the images of {join_names(extra)} in ImageSets/Segmentation")
         self.splits = {s: tuple(n for n in sets[s] if n in self.pairs) for s in SPLITS if s in sets}
 
     def mask(self, name: str) -> Tensor:

@@ -17,7 +17,7 @@ from segrun.data.sets.dicom_files import Series, in_order, values_of
 from segrun.data.sets.files import existing, files_in
 from segrun.data.sets.nifti_files import opened
 from segrun.data.sets.volumes import Volumes
-from segrun.errors import DataError, RequestError, listed, needed
+from segrun.errors import DataError, RequestError, import_extra, join_names
 
 WANTS = "images/<case>/*.dcm and masks/"
 Files = tuple[Path, ...]
@@ -44,7 +44,7 @@ class Dicom(Volumes):
         ignore_index: int,
         intensity: Mapping[str, Any],
     ) -> None:
-        needed("pydicom", "medical")
+        import_extra("pydicom", "medical")
         if series is not None and (isinstance(series, str) or not series or len(set(series)) < len(series)):
             raise RequestError(f"dataset.series={series}: a list of different names, such as [T1,T2], or null.")
         self.root = existing(root)
@@ -63,7 +63,7 @@ class Dicom(Volumes):
         paths = self.files(name)[:-1]
         planes = [values_of(path) for path in paths]
         if len(sizes := {plane.shape for plane in planes}) > 1:
-            raise DataError(f"{paths[0]}: the case's series differ in size: {listed(sorted(sizes))}.")
+            raise DataError(f"{paths[0]}: the case's series differ in size: {join_names(sorted(sizes))}.")
         return np.stack(planes)
 
     def indices(self, name: str) -> tuple[NDArray[np.int64], Path]:
@@ -105,7 +105,7 @@ class Dicom(Volumes):
             found: dict[str, tuple[Files, ...]] = {str(folder): (tuple(paths),) for folder, paths in folders.items()}
         else:
             if others := {folder.name for folder in folders} - set(wanted):
-                self.notes.append(f"left out: series other than {listed(wanted)}: {listed(sorted(others))}")
+                self.notes.append(f"left out: series other than {join_names(wanted)}: {join_names(sorted(others))}")
             cases = dict.fromkeys(folder.parent for folder in folders if folder.name in wanted)
             found = {str(case): tuple(tuple(folders.get(case / s, ())) for s in wanted) for case in cases}
         for case, files in found.items():

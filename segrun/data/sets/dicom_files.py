@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, needed
+from segrun.errors import DataError, import_extra
 
 CLOSE = 0.1  # mm that positions of two series' slices may differ by
 
@@ -54,7 +54,7 @@ def _sorted(paths: tuple[Path, ...]) -> Series:
         places = [float(normal @ np.array(head.ImagePositionPatient, dtype=float)) for head in heads]
         to_ras = np.diag([-1.0, -1, 1, 1])  # DICOM's axes run to the left, to the back and up
         to_ras[:3, :3] = to_ras[:3, :3] @ np.stack([across, down, normal], axis=1)
-        codes = "".join(needed("nibabel", "medical").aff2axcodes(to_ras))
+        codes = "".join(import_extra("nibabel", "medical").aff2axcodes(to_ras))
     elif all(head.get("InstanceNumber") is not None for head in heads):
         places = [float(head.InstanceNumber) for head in heads]
     else:
@@ -91,12 +91,12 @@ def values_of(path: Path) -> NDArray[np.float32]:
     if meaning == "MONOCHROME1":  # low is bright
         ends = -1 if head.PixelRepresentation else 2**head.BitsStored - 1
         stored = ends - stored.astype(np.int64)
-    values = needed("pydicom.pixels", "medical").apply_modality_lut(stored, head).astype(np.float32)
+    values = import_extra("pydicom.pixels", "medical").apply_modality_lut(stored, head).astype(np.float32)
     return values if padding is None else np.where(padding, np.float32(np.nan), values)
 
 
 def _read(path: Path, **options: Any) -> Any:
-    pydicom = needed("pydicom", "medical")
+    pydicom = import_extra("pydicom", "medical")
     try:
         return pydicom.dcmread(path, **options)
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:

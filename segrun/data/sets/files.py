@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segrun.data.dataset import Dataset
 from segrun.data.read.images import decode_mask, mask_values, read_image
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 Pair = tuple[Path, Path]
 
@@ -105,5 +105,5 @@ def paired(
         (masks, images, places[1], "masks without an image"),
     ):
         if left := sorted(one.keys() - other.keys()):
-            alone.append(f"{place}: {len(left)} {what}: {listed(left)}. {cure}".rstrip())
+            alone.append(f"{place}: {len(left)} {what}: {join_names(left)}. {cure}".rstrip())
     return {name: (images[name], masks[name]) for name in sorted(images.keys() & masks.keys())}

@@ -29,7 +29,7 @@ from segrun.data.sets.raster import (
     values_in,
     whole,
 )
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID, Sample
 
 WANTS = "images/ and masks/ with .tif files, or train/, val/ and perhaps test/ with both in each"
@@ -136,7 +136,7 @@ class GeoTiff(Scaled):
                 with opened(image) as source, opened(mask) as labels:
                     self.bands = self.bands or bands_of(source)
                     if not (set(self.bands) <= set(source.indexes) if asked else self.bands == bands_of(source)):
-                        raise DataError(f"{image}: has {source.count} bands, wanted are those of {listed(self.bands)}.")
+                        raise DataError(f"{image}: has {source.count} bands, wanted are those of {join_names(self.bands)}.")
                     refuse_misfit(source, labels, self.classes)
                     scenes[name] = Scene(image, mask, source.height, source.width)
                     types.update(source.dtypes)
@@ -147,11 +147,11 @@ class GeoTiff(Scaled):
             first = f"\n{self.problems[0]}" if self.problems else ""
             raise DataError(f"{self.root}: no pair of image and mask (same name, .tif) that can be used.{first}")
         if len(types) > 1:
-            self.notes.append(f"rasters of several types ({listed(sorted(types))}), scaled alike")
+            self.notes.append(f"rasters of several types ({join_names(sorted(types))}), scaled alike")
         if placeless:
             self.notes.append(f"{placeless} pairs lack a georeference: image and mask were compared by size alone")
         if small := [name for name, scene in scenes.items() if min(scene.height, scene.width) < self.tile]:
-            self.notes.append(f"{len(small)} scenes smaller than a tile are filled up with void: {listed(small)}")
+            self.notes.append(f"{len(small)} scenes smaller than a tile are filled up with void: {join_names(small)}")
         return scenes
 
     def _starts(self, length: int) -> list[int]:

@@ -13,7 +13,7 @@ from segrun.data.dataset import SPLITS
 from segrun.data.sets.annotated import Annotated, Mask, pictures, read_json, same_size
 from segrun.data.sets.files import existing, visible
 from segrun.data.sets.polygons import Region, Size, corners, disc, of_the_image, polygon
-from segrun.errors import DataError, listed
+from segrun.errors import DataError, join_names
 from segrun.types import VOID
 
 
@@ -52,7 +52,7 @@ class LabelMe(Annotated):
             self.notes.append(f"left out: {other} images without a JSON file")
         if classes is None:
             classes = sorted(drawn - self.void)
-            self.notes.append(f"classes are the labels that are drawn: {listed(classes, 24)} (dataset.classes says so)")
+            self.notes.append(f"classes are the labels that are drawn: {join_names(classes, 24)} (dataset.classes says so)")
         self.name_classes([str(label) for label in classes], background)
         self.splits = self.within(there)
 
@@ -77,7 +77,7 @@ class LabelMe(Annotated):
             label = str(shape["label"])
             place = f"{file}: shape {number} ({label})"
             if label not in self.void and label not in self.index:
-                known = listed(self.classes.names, 24)
+                known = join_names(self.classes.names, 24)
                 raise DataError(f"{place}: is none of {known}. Add it to dataset.classes or dataset.void.")
             region(shape, mask.shape, place).paint(mask, VOID if label in self.void else self.index[label])
 

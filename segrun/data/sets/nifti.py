@@ -18,7 +18,7 @@ from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import existing, files_in, paired, unpaired
 from segrun.data.sets.nifti_files import Volume, opened
 from segrun.data.sets.volumes import Volumes
-from segrun.errors import DataError, RequestError, listed, needed
+from segrun.errors import DataError, RequestError, import_extra, join_names
 
 WANTS = "imagesTr/ and labelsTr/, or images/ and masks/"
 # where columns, rows and slices of each axis run to (R right, A to the front, S up; L, P, I against them): a slice is
@@ -59,7 +59,7 @@ class Nifti(Volumes):
         allow_unpaired: bool,
         intensity: Mapping[str, Any],
     ) -> None:
-        needed("nibabel", "medical")
+        import_extra("nibabel", "medical")
         if axis not in PLANES:
             raise RequestError(f"dataset.axis={axis}: choose 0 (sagittal), 1 (coronal) or 2 (axial).")
         self.root = existing(root)
@@ -118,7 +118,7 @@ class Nifti(Volumes):
                 self.problems.append(f"{image}: the case {case} is in another folder, too. Remove or rename one.")
             channels, paths = zip(*sorted(files[case].items()), strict=True)
             if channels != tuple(range(len(paths))):
-                self.problems.append(f"{image}: there are the channels {listed(channels)}; they count from 0 on.")
+                self.problems.append(f"{image}: there are the channels {join_names(channels)}; they count from 0 on.")
             self.cases[case] = Case(paths, label)
         return set(pairs)
 
@@ -163,5 +163,5 @@ def decathlon_classes(file: Path) -> list[str] | None:
         raise RequestError(f"{file}: holds no labels ({error!r}). Give dataset.classes=[…].") from error
     found = {value: str(name) for value, name in pairs if name != "ignore"}
     if sorted(found) != list(range(len(found))):
-        raise RequestError(f"{file}: labels {listed(sorted(found))}; they count from 0 on. Give dataset.classes=[…].")
+        raise RequestError(f"{file}: labels {join_names(sorted(found))}; they count from 0 on. Give dataset.classes=[…].")
     return [found[value] for value in sorted(found)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, needed
+from segrun.errors import DataError, import_extra
 
 KEPT = 4  # decompressed files, or files of one case, that a process holds: images and labels of two cases
 
@@ -26,7 +26,7 @@ class Volume:
     """
 
     def __init__(self, path: Path) -> None:
-        nibabel = needed("nibabel", "medical")
+        nibabel = import_extra("nibabel", "medical")
         self.path = path
         with _readable(path):
             image = nibabel.load(path)
@@ -63,7 +63,7 @@ class Volume:
         cut[axis] = slice(at, at + 1)
         with _readable(self.path):
             slab = np.asanyarray(self.values[tuple(cut)])
-        turned = needed("nibabel.orientations", "medical").apply_orientation(slab, turn)[:, :, 0].T
+        turned = import_extra("nibabel.orientations", "medical").apply_orientation(slab, turn)[:, :, 0].T
         return np.asarray(turned.reshape(-1, *turned.shape[-2:]))
 
     def labels(self, codes: str, number: int) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ class Volume:
 
     def _turn(self, codes: str) -> NDArray[np.float64]:
         """(3, 2): for each axis of the file, the one of `codes` that it becomes, and ±1."""
-        orientations = needed("nibabel.orientations", "medical")
+        orientations = import_extra("nibabel.orientations", "medical")
         return np.asarray(orientations.ornt_transform(self.orientation, orientations.axcodes2ornt(tuple(codes))))
 
     @staticmethod
@@ -101,7 +101,7 @@ def _opened(paths: tuple[Path, ...], times: tuple[int, ...]) -> tuple[Volume, ..
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    nibabel = needed("nibabel", "medical")
+    nibabel = import_extra("nibabel", "medical")
     wrong = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
         yield

@@ -15,7 +15,7 @@ from torch import Tensor
 from segrun.data.dataset import Splits
 from segrun.data.read.images import mask_values, read_image
 from segrun.data.sets.files import Pair, Pairs, existing
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID
 
 SECONDS = 30  # how long a silent host may cost
@@ -52,7 +52,7 @@ class Public(Pairs):
             self._download(top)
             self.root, missing = self._lies(top)
         if missing:
-            raise RequestError(f"{self.root}: {self.title} lacks {listed(missing)} there. {self.had}")
+            raise RequestError(f"{self.root}: {self.title} lacks {join_names(missing)} there. {self.had}")
 
     def _lies(self, top: Path) -> tuple[Path, list[str]]:
         """Where it lies, and what is missing there."""
@@ -69,7 +69,7 @@ class Public(Pairs):
             reason = getattr(error, "reason", error)
             raise RequestError(
                 f"{self.host}: {self.title} cannot be fetched ({reason}). "
-                f"Put {listed(self.holds)} into {self._lies(top)[0]} yourself."
+                f"Put {join_names(self.holds)} into {self._lies(top)[0]} yourself."
             ) from error
         finally:
             socket.setdefaulttimeout(before)
@@ -83,7 +83,7 @@ class Public(Pairs):
         gone = {path for pair in pairs.values() for path in pair if not path.is_file()}
         whole = {name: pair for name, pair in pairs.items() if gone.isdisjoint(pair)}
         if gone:
-            shown = listed(sorted(gone), 3)
+            shown = join_names(sorted(gone), 3)
             self.problems.append(f"{split}: {len(gone)} files are missing: {shown}. Unpack the archive anew.")
         elif not whole:
             self.problems.append(f"{self.root}: {self.title} has no image for {split} there.")
@@ -141,7 +141,7 @@ def recoded(values: NDArray[np.int64], path: Path, codes: Mapping[int, int]) -> 
     found = np.where((values >= 0) & (values <= most), table[values.clip(0, most)], -1)
     if (found < 0).any():
         strange, count = np.unique(values[found < 0], return_counts=True)
-        shown = listed(f"{value} ({n} pixels)" for value, n in zip(strange, count, strict=True))
+        shown = join_names(f"{value} ({n} pixels)" for value, n in zip(strange, count, strict=True))
         known = f"{min(codes)} to {max(c for c in codes if c != VOID)}"
         raise DataError(f"{path}: values that its publisher does not know: {shown}; {known} are. Unpack it anew.")
     return torch.from_numpy(found.astype(np.uint8))

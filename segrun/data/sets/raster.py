@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, needed
+from segrun.errors import DataError, import_extra
 from segrun.types import ClassMap
 
 Window = tuple[tuple[int, int], tuple[int, int]]  # rows and columns, ends excluded
@@ -27,7 +27,7 @@ def opened(path: Path) -> Iterator[Any]:
         RequestError: rasterio is not installed.
         DataError: the file cannot be read.
     """
-    rasterio = needed("rasterio", "geo")
+    rasterio = import_extra("rasterio", "geo")
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)  # the data set counts them
     try:
         with rasterio.open(path) as raster:

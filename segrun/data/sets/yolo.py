@@ -14,7 +14,7 @@ from segrun.data.dataset import SPLITS
 from segrun.data.sets.annotated import Annotated, Mask, pictures
 from segrun.data.sets.files import existing
 from segrun.data.sets.polygons import Region, corners, polygon
-from segrun.errors import DataError, RequestError, listed
+from segrun.errors import DataError, RequestError, join_names
 
 BEYOND = 1e-3  # of the image: what rounding explains
 
@@ -89,7 +89,7 @@ class Yolo(Annotated):
             used = {label_file(path) for path in images}
             if labels != found and (left := [p for p in labels.rglob("*.txt") if p not in used]):
                 self.notes.append(
-                    f"left out: {len(left)} files in {labels} without an image: {listed(sorted(left), 3)}"
+                    f"left out: {len(left)} files in {labels} without an image: {join_names(sorted(left), 3)}"
                 )
             return
         for line in filter(None, map(str.strip, _text(found).splitlines())):

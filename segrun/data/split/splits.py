@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segrun.data.dataset import SPLITS, Dataset, Splits
 from segrun.data.split.stratified import grouped, linked_groups, stratified_split, units
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 Drawn = dict[str, tuple[str, ...]]
 
@@ -104,7 +104,7 @@ def _draw(
     if empty := [key for key in SPLITS if not made.get(key) and (key != "test" or shares.get(key))]:
         among = len({together[place] for place in order})
         held = f" of {among} groups" if among < len(order) else ""
-        raise RequestError(f"{len(order)} images{held} leave none for {listed(empty)}. Change split.*, or add images.")
+        raise RequestError(f"{len(order)} images{held} leave none for {join_names(empty)}. Change split.*, or add images.")
     found = {key: tuple(sorted(names[place] for place in made[key])) for key in SPLITS if made.get(key)}
     return {**found, "test": tuple(official["test"])} if test else found
 
@@ -130,10 +130,10 @@ def from_file(path: Path, known: Sequence[str]) -> Drawn:
             raise RequestError(f'split.file={path}: is to hold {{"train": [names], "val": [names], "test": [names]}}.')
         there = set(known)
         if gone := [name for names in content.values() for name in names if name not in there]:
-            raise RequestError(f"split.file={path}: {len(gone)} of its images are not in the data set: {listed(gone)}.")
+            raise RequestError(f"split.file={path}: {len(gone)} of its images are not in the data set: {join_names(gone)}.")
         found = {key: tuple(dict.fromkeys(names)) for key, names in content.items() if names}
     if missing := [key for key in ("train", "val") if not found.get(key)]:
-        raise RequestError(f"split.file={path}: has no images for {listed(missing)}.")
+        raise RequestError(f"split.file={path}: has no images for {join_names(missing)}.")
     return found
 
 
@@ -154,7 +154,7 @@ def from_list(path: Path, known: Sequence[str]) -> tuple[str, ...]:
     if unknown := [
         line.strip() for line, name in zip(filter(str.strip, lines), names, strict=True) if name not in there
     ]:
-        raise RequestError(f"{path}: {len(unknown)} names without a pair of image and mask: {listed(unknown)}.")
+        raise RequestError(f"{path}: {len(unknown)} names without a pair of image and mask: {join_names(unknown)}.")
     if not names:
         raise RequestError(f"{path}: this split list is empty.")
     return tuple(dict.fromkeys(names))
@@ -165,7 +165,7 @@ def disjoint(splits: Mapping[str, Sequence[str]]) -> None:
     seen: dict[str, str] = {}
     for split, names in splits.items():
         if twice := [name for name in names if seen.setdefault(name, split) != split]:
-            raise RequestError(f"{len(twice)} images are in both {seen[twice[0]]} and {split}: {listed(twice)}.")
+            raise RequestError(f"{len(twice)} images are in both {seen[twice[0]]} and {split}: {join_names(twice)}.")
 
 
 def check_groups_intact(splits: Splits, group: Mapping[str, str]) -> None:
@@ -174,6 +174,6 @@ def check_groups_intact(splits: Splits, group: Mapping[str, str]) -> None:
     for key, names in splits.items():
         if torn := [g for g in (group.get(name, name) for name in names) if seen.setdefault(g, key) != key]:
             raise RequestError(
-                f"{listed(dict.fromkeys(torn))}: of one group, with images in both {seen[torn[0]]} and {key}. "
+                f"{join_names(dict.fromkeys(torn))}: of one group, with images in both {seen[torn[0]]} and {key}. "
                 "Keep each group in one split: correct split.file or split.groups."
             )

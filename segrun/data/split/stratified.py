@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from segrun.csv_tables import by_image, row_of
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 
 Unit = tuple[int, ...]  # images, by place, that stay together
 
@@ -100,5 +100,5 @@ def grouped(names: Sequence[str], by: str) -> list[str]:
         matches = [pattern.search(name) for name in names]
         found = [match and (match[1] if pattern.groups else match[0]) for match in matches]
     if alone := [name for name, group in zip(names, found, strict=True) if not group]:
-        raise RequestError(f"split.groups={by}: gives {len(alone)} of {len(names)} images no group: {listed(alone)}.")
+        raise RequestError(f"split.groups={by}: gives {len(alone)} of {len(names)} images no group: {join_names(alone)}.")
     return [str(group) for group in found]

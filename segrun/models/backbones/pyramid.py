@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.backbones.backbone import Level
 
 STRIDES = (4, 8, 16, 32)
@@ -36,7 +36,7 @@ class Pyramid(nn.Module):
         """
         kept = sum(level.stride <= stride for level in self.levels)
         if stride not in STRIDES:
-            raise RequestError(f"backbone.output_stride={stride}: the pyramid's strides are {listed(STRIDES)}.")
+            raise RequestError(f"backbone.output_stride={stride}: the pyramid's strides are {join_names(STRIDES)}.")
         self.levels, self.ups = self.levels[:kept], self.ups[:kept]
 
     def keep_levels(self, indices: Iterable[int]) -> None:

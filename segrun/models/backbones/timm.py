@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segrun.errors import RequestError, closest, needed
+from segrun.errors import RequestError, import_extra, suggest
 from segrun.models.backbones.backbone import Backbone, deepest, measured_levels
 from segrun.models.backbones.pyramid import Pyramid, padded
 from segrun.models.weights.adapting import fold_statistics
@@ -117,7 +117,7 @@ class TimmBackbone(Backbone):
                     raise
             except (RuntimeError, OSError, ValueError) as error:
                 known = [*_timm().list_models(), *_timm().list_pretrained()]
-                raise RequestError(f"backbone.name={self.name}: {error}. {closest(self.name, known)}") from error
+                raise RequestError(f"backbone.name={self.name}: {error}. {suggest(self.name, known)}") from error
         if not (hasattr(made, "forward_intermediates") and hasattr(made, "group_matcher")):
             raise RequestError(
                 f"backbone.name={self.name}: this network of timm's gives no intermediate maps or groups."
@@ -172,7 +172,7 @@ class TimmBackbone(Backbone):
 
 
 def _timm() -> Any:
-    return needed("timm", "timm")
+    return import_extra("timm", "timm")
 
 
 def roots(model: nn.Module, group: Mapping[str, int], wanted: int, path: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision import models
 
-from segrun.errors import RequestError, closest
+from segrun.errors import RequestError, suggest
 from segrun.models.backbones.backbone import Backbone, deepest, measured_levels
 from segrun.models.backbones.dilation import dilate, obstacle
 from segrun.models.weights.adapting import fold_statistics, with_channels
@@ -52,7 +52,7 @@ class TorchvisionBackbone(Backbone):
             self.body: nn.Module = models.get_model(model, weights=None)
         except ValueError as error:
             raise RequestError(
-                f"backbone.model={model}: torchvision has no such model. {closest(model, models.list_models())}"
+                f"backbone.model={model}: torchvision has no such model. {suggest(model, models.list_models())}"
             ) from error
         self.stages = self.cut(stages)
         channels = 3 if in_channels is None else in_channels

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.weights.adapting import fold_channels, input_kernel, resampled_square
 
 
@@ -105,12 +105,12 @@ def load_into(
     if share < min_loaded:
         raise RequestError(
             f"{source}: fills only {share:.0%} of the backbone's values (backbone.min_loaded={min_loaded}); "
-            f"missing or of another shape: {listed(report.new, 3)}. Is it the same architecture?"
+            f"missing or of another shape: {join_names(report.new, 3)}. Is it the same architecture?"
         )
     more = [name for name in report.unused if match.inside(name)]
     if min_loaded and sum(state[name].numel() for name in more) > (1 - min_loaded) * max(1, filled):
         raise RequestError(
-            f"{source}: has {len(more)} tensors more for parts of this backbone ({listed(more, 3)}): it is another, "
+            f"{source}: has {len(more)} tensors more for parts of this backbone ({join_names(more, 3)}): it is another, "
             "larger architecture. Choose that one as backbone, or set backbone.min_loaded=0."
         )
     if kernel is not None and match.files.get(kernel) in state and kernel in report.new and min_loaded:

@@ -29,7 +29,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from segrun.errors import RequestError, SegrunError, closest
+from segrun.errors import RequestError, SegrunError, suggest
 
 SECONDS = 8  # how long one silent host may cost
 
@@ -59,7 +59,7 @@ def find(weights: str, published: Mapping[str, str], wheel: Wheel | None, wheel_
         return fetch(weights, None, named=False)
     path = Path(weights).expanduser()
     if not (path.exists() or "/" in weights or "." in weights):
-        known = closest(weights, [*published, "none"])
+        known = suggest(weights, [*published, "none"])
         raise RequestError(f"backbone.weights={weights}: neither a file nor the name of published weights. {known}")
     path = path / "best.ckpt" if path.is_dir() else path
     if not path.is_file():

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segrun.errors import needed
+from segrun.errors import import_extra
 from segrun.events import EpochDone, Event
 from segrun.files import write_json
 from segrun.report.trackers.scalars import results, scalars, settings
@@ -24,13 +24,13 @@ class MLflow:
     unless it is tracked elsewhere now.
 
     Raises:
-        Missing: mlflow is not installed, or only the part of it that knows no databases.
+        MissingExtraError: mlflow is not installed, or only the part of it that knows no databases.
     """
 
     def __init__(self, tracking_uri: str | None, experiment: str, retries: int) -> None:
-        self._mlflow = needed("mlflow", "mlflow")
+        self._mlflow = import_extra("mlflow", "mlflow")
         if (tracking_uri or self._mlflow.get_tracking_uri()).startswith(DATABASES):
-            needed("sqlalchemy", "mlflow")  # which mlflow-skinny does without
+            import_extra("sqlalchemy", "mlflow")  # which mlflow-skinny does without
         if tracking_uri and ":" not in tracking_uri and tracking_uri != "databricks":
             tracking_uri = Path(tracking_uri).expanduser().absolute().as_uri()
         self.tracking_uri, self.experiment = tracking_uri, experiment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segrun.errors import needed
+from segrun.errors import import_extra
 from segrun.events import Event
 from segrun.report.trackers.scalars import results, scalars, settings
 from segrun.report.trackers.trackers import Ended
@@ -15,11 +15,11 @@ class TensorBoard:
     """Writes to <run folder>/tensorboard; made by the config, it waits for its folder.
 
     Raises:
-        Missing: tensorboard is not installed.
+        MissingExtraError: tensorboard is not installed.
     """
 
     def __init__(self) -> None:
-        needed("tensorboard", "tensorboard")
+        import_extra("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._make = SummaryWriter

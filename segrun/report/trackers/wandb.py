@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from segrun.errors import RequestError, closest, needed
+from segrun.errors import RequestError, import_extra, suggest
 from segrun.events import EpochDone, Event, StepDone
 from segrun.files import write_json
 from segrun.report.trackers.scalars import results, scalars
@@ -23,7 +23,7 @@ class WeightsAndBiases:
     """A run of W&B for each run folder, in whose wandb.json its id is kept: a training that goes on, goes on there.
 
     Raises:
-        Missing: wandb is not installed.
+        MissingExtraError: wandb is not installed.
         RequestError: an unknown mode.
     """
 
@@ -31,8 +31,8 @@ class WeightsAndBiases:
         self, project: str, entity: str | None, group: str | None, mode: str | None, finish_timeout: float
     ) -> None:
         if mode is not None and mode not in MODES:
-            raise RequestError(f"tracker.wandb.mode={mode}: there is no such mode. {closest(mode, MODES)}")
-        self._wandb = needed("wandb", "wandb")
+            raise RequestError(f"tracker.wandb.mode={mode}: there is no such mode. {suggest(mode, MODES)}")
+        self._wandb = import_extra("wandb", "wandb")
         self.where = {"project": project, "entity": entity, "group": group, "mode": mode}
         self.finish_timeout = finish_timeout
 

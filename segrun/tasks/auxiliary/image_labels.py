@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segrun.csv_tables import by_image, row_of
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.backbones.backbone import Level
 from segrun.tasks.auxiliary.auxiliary import Auxiliary
 from segrun.tasks.auxiliary.heads import PooledHead
@@ -67,9 +67,9 @@ class ImageLabels(Auxiliary):
         if not rows:
             raise RequestError(
                 f"{self.source}: none of its {len(self.labels)} images is one of the {len(names)} training images. "
-                f"It names {listed(self.labels, 2)}; they are {listed(names, 2)}."
+                f"It names {join_names(self.labels, 2)}; they are {join_names(names, 2)}."
             )
         if several := [row for row, count in rows.items() if count > 1]:
             raise RequestError(
-                f"{self.source}: {listed(several)}: several training images are called so. Name their folders."
+                f"{self.source}: {join_names(several)}: several training images are called so. Name their folders."
             )

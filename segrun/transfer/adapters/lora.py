@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.backbones.backbone import Backbone
 from segrun.models.parts import NORMS, Adapter
 from segrun.models.segmenter import Segmenter
@@ -101,7 +101,7 @@ class LoRA(Merged):
             if not fnmatch.filter(layers, glob):
                 raise RequestError(
                     f"strategy.where: {glob!r} matches no convolution or linear layer of the backbone. "
-                    f"Those there are: {listed(layers)}."
+                    f"Those there are: {join_names(layers)}."
                 )
         capped: dict[int, list[str]] = {}
         for path, layer, weight, _ in layers.values():
@@ -113,7 +113,7 @@ class LoRA(Merged):
                     capped.setdefault(rank, []).append(path)
         return [
             f"LoRA: rank capped at {rank} of {self.rank} in {len(paths)} weights whose smaller side that is "
-            f"({listed(paths, 2)})"
+            f"({join_names(paths, 2)})"
             for rank, paths in sorted(capped.items())
         ]
 

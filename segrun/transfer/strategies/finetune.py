@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.models.parts import ALL, Kind, Parts, Weights
 from segrun.models.segmenter import Segmenter
 from segrun.transfer.freeze import FreezeSchedule, FreezeStep
@@ -66,7 +66,7 @@ class Finetune(Strategy):
             if rate <= 0:
                 raise RequestError(f"strategy.{key}={rate}: above 0; freeze=backbone makes it stand still.")
         if unknown := [kind for kind in kinds or () if kind not in get_args(Kind)]:
-            raise RequestError(f"strategy.kinds: {listed(unknown)}; choose {', '.join(get_args(Kind))}.")
+            raise RequestError(f"strategy.kinds: {join_names(unknown)}; choose {', '.join(get_args(Kind))}.")
         self.backbone_lr, self.statistics, self.restart, self.later_lr = backbone_lr, statistics, restart, later_lr
         if needs not in (None, *NEEDS):
             raise RequestError(f"strategy.needs={needs}: choose null, {', '.join(NEEDS)}.")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segrun.config.compose import compose, to_dict
 from segrun.data.sets.coco import Coco
-from segrun.errors import DataError, Missing, RequestError
+from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.experiment import assemble
 from segrun.types import VOID
 
@@ -139,7 +139,7 @@ def test_polygons_without_pycocotools_say_what_to_install(monkeypatch: pytest.Mo
     write([annotation(segmentation=[RECTANGLE])])
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     monkeypatch.delitem(__import__("sys").modules, "pycocotools.mask", raising=False)
-    with pytest.raises(Missing, match=r"pip install 'segrun\[coco\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'segrun\[coco\]'"):
         coco().mask("a")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from segrun.config.compose import compose, to_dict
 from segrun.data.sets.dicom import Dicom
 from segrun.data.sets.dicom_files import values_of
-from segrun.errors import DataError, Missing, RequestError
+from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.experiment import assemble
 
 nibabel = pytest.importorskip("nibabel")
@@ -248,5 +248,5 @@ def test_the_shipped_options_make_one() -> None:
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(Missing, match=r"pip install 'segrun\[medical\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'segrun\[medical\]'"):
         dicom()

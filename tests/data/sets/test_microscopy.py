@@ -10,7 +10,7 @@ from PIL import Image
 
 from segrun.data.read.raw import read_raw
 from segrun.data.sets.microscopy import Microscopy
-from segrun.errors import DataError, Missing, RequestError
+from segrun.errors import DataError, MissingExtraError, RequestError
 
 tifffile = pytest.importorskip("tifffile")
 VALUES = (np.arange(5 * 4 * 6).reshape(5, 4, 6) * 300).astype(np.uint16)  # five channels of 4×6
@@ -116,7 +116,7 @@ def test_what_is_no_tiff_is_said_by_name() -> None:
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(Missing, match=r"pip install 'segrun\[microscopy\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'segrun\[microscopy\]'"):
         read_raw(Path("image.tif"), 1)
 
 

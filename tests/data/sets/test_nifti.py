@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segrun.config.compose import compose, to_dict
 from segrun.data.sets.nifti import Nifti
 from segrun.data.sets.nifti_files import Volume, opened
-from segrun.errors import DataError, Missing, RequestError
+from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.experiment import assemble
 
 nibabel = pytest.importorskip("nibabel")
@@ -256,5 +256,5 @@ def test_the_shipped_options_make_one() -> None:
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(Missing, match=r"pip install 'segrun\[medical\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'segrun\[medical\]'"):
         nifti()
