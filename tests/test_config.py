@@ -20,7 +20,7 @@ from segrun.config.keys import config_hash
 from segrun.engine.optimizers import AdamW
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
-from segrun.tasks.losses import Sum
+from segrun.tasks.losses.sum import Sum
 
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
@@ -252,7 +252,7 @@ def test_the_users_own_class_is_found_in_the_current_folder(mine: str) -> None:
 FOREIGN = [
     "os.system", "builtins.eval", "builtins.object", "subprocess.Popen", "pathlib.Path", "collections.OrderedDict",
     "segrun.cli.os.system", "segrun.cli.Path", "segrun.cli.importlib.import_module", "segrun.config.build.OmegaConf",
-    "segrun.models.weights.sources.subprocess.Popen", "segrun.models.segmenter.nn.Module", "segrun.models.segmenter.Tensor",
+    "segrun.models.weights.wheels.subprocess.Popen", "segrun.models.segmenter.nn.Module", "segrun.models.segmenter.Tensor",
     "segrun.cli.main", "segrun.cli.run_hydra", "segrunner.Optimizer", "segrun", "segrun.", ".Path", "", "..",
 ]  # fmt: skip
 
@@ -312,7 +312,7 @@ GROUPS = ("head", "strategy", "freeze", "regularizer", "auxiliary", "balance", "
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_readme_names_every_option(group: str) -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split("## What is there")[1]
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split("## Options")[1]
     row = next(line for line in text.splitlines() if re.match(rf"\| ([\w, ]*, )?{group}(, [\w, ]*)? \|", line))
     named = text if group == "strategy" else row
     assert not [name for name in option_names(group) if not re.search(rf"(?<!\w){name}(?!\w)", named)]
