@@ -1,4 +1,4 @@
-"""What a data set is to the rest of segrun."""
+"""The contract between a data set and the rest of segrun."""
 
 from __future__ import annotations
 
@@ -12,92 +12,128 @@ from typing import Any
 from torch import Tensor
 
 from segrun.data.read.images import read_image
-from segrun.errors import DataError, RequestError, join_names
+from segrun.errors import DataError
 from segrun.types import ClassMap, Sample
 
 Reader = Callable[[Path], Tensor]  # → (channels, H, W)
-Splits = Mapping[str, Sequence[str]]
+Splits = Mapping[str, Sequence[str]]  # image names by split
 SPLITS = ("train", "val", "test")
+MAX_PROBLEMS = 3  # written out when a data set is refused
 
 
 class Dataset(ABC):
-    """A named set of images with masks.
+    """A named set of images with masks. It never changes after construction.
 
-    A subclass sets `classes`, `channels` of the images, `names` of all images, `labels` of whole images if it has any,
-    `splits` where its publisher or its folders part them (train, val, test: names; what is empty is drawn), `notes`
-    (what the user should know: files left out, how masks were understood) and `problems` (what is wrong with its
-    files; check lists them, everything else refuses them), and reads by name.
+    Attributes:
+        classes: Set by the subclass.
+        names: Names of all images, set by the subclass.
+        splits: Image names of train, val and test as the publisher or the folders define them. A split that is
+            missing or empty is drawn.
+        channels: Channels of every image.
+        image_labels: Labels of whole images by image name, if there are any.
+        notes: What the user should know, such as files left out or how the masks were interpreted.
+        problems: What is wrong with the files. `segrun check` lists it, every other command refuses the data set.
     """
 
     classes: ClassMap
     names: Sequence[str]
     splits: Splits = MappingProxyType({})
     channels: int = 3
-    labels: Mapping[str, str] = MappingProxyType({})
+    image_labels: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()
 
     @abstractmethod
     def image(self, name: str) -> Tensor:
-        """(channels, H, W): uint8, or float32 in [0, 1]. Raises DataError when it cannot be read."""
+        """Read an image.
+
+        Returns:
+            (channels, H, W), uint8 or float32 in [0, 1].
+
+        Raises:
+            DataError: It cannot be read.
+        """
 
     @abstractmethod
     def mask(self, name: str) -> Tensor:
-        """(H, W) uint8: class indices and VOID. Raises DataError, naming file and value."""
+        """Read a mask.
+
+        Returns:
+            (H, W), uint8 class indices and VOID.
+
+        Raises:
+            DataError: It cannot be read, or holds a value that is no class. The message names file and value.
+        """
 
     @classmethod
     def reader(cls, options: Mapping[str, Any], channels: int) -> Reader:
-        """How one more image file is read as this data set, made with these options of its config, reads its own."""
+        """A function that reads further image files as a data set with these options reads its own.
+
+        Args:
+            options: The data set's config.
+            channels: Channels that the model takes.
+        """
         return partial(read_image, channels=channels)
 
     @classmethod
     def sidecars(cls, path: Path) -> Mapping[str, str]:
-        """What belongs beside every picture that is made of such an image file: texts by the ending that is added to
-        the picture's name. Most: nothing."""
+        """Text files to write beside each picture that is made from an image file.
+
+        Args:
+            path: The image file.
+
+        Returns:
+            The texts by the ending that is appended to the picture's file name. Most data sets have none.
+        """
         return {}
 
     def files(self, name: str) -> tuple[Path, ...]:
-        """What it is read from, the image's file first: a cache asks for their size and time. None: nothing to ask."""
+        """The files that an image is read from, the image file first.
+
+        The scan cache compares their sizes and modification times. An image without files is not cached.
+        """
         return ()
 
     def group(self, name: str) -> str:
-        """What it is a part of (a volume, a scene), so that a drawn split keeps them together."""
+        """The volume or scene that an image is a part of. A drawn split keeps a group together."""
         return name
 
-    def fit(self, names: Sequence[str]) -> Mapping[str, Any]:
-        """Measure on these training images what reading needs to know (see `Scaled`); gives it as it stands in the
-        config from now on. Most have nothing to measure."""
-        return {}
+    def fit(self, names: Sequence[str]) -> tuple[Dataset, Mapping[str, Any]]:
+        """Measure on training images what reading depends on, see `RawDataset`.
+
+        Args:
+            names: The training images.
+
+        Returns:
+            A data set that reads with the measured settings (`self` where nothing is measured, otherwise a copy), and
+            the settings to replace in its config, so that it is read in the same way from then on.
+        """
+        return self, {}
 
     def sample(self, name: str) -> Sample:
-        """Image and mask together. Raises DataError where their sizes differ."""
+        """Read image and mask together.
+
+        Raises:
+            DataError: One of them cannot be read, or their sizes differ.
+        """
         image, mask = self.image(name), self.mask(name)
         if image.shape[-2:] != mask.shape:
-            wide = "×".join(str(v) for v in reversed(image.shape[-2:]))
-            raise DataError(f"{name}: the image is {wide}, its mask {'×'.join(str(v) for v in reversed(mask.shape))}.")
+            (height, width), (mask_height, mask_width) = image.shape[-2:], mask.shape
+            raise DataError(f"{name}: the image is {width}×{height}, its mask {mask_width}×{mask_height}.")
         return Sample(name, image, mask)
 
-    def within(self, splits: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Splits out of names that begin with theirs: train/a/1."""
+    def splits_by_prefix(self, splits: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Splits of the images whose names begin with the split's, such as `train/a/1`."""
         return {split: tuple(name for name in self.names if name.startswith(f"{split}/")) for split in splits}
 
     def check(self) -> None:
-        """Raises DataError where something is wrong with its files, with the first few of them."""
-        if self.problems:
-            more = f"\n… and {len(self.problems) - 3} more problems." if len(self.problems) > 3 else ""
-            raise DataError("\n".join(self.problems[:3]) + more)
-
-    def use(self, splits: Splits) -> None:
-        """Take these splits, drawn or stored by a run, in place of the data set's own.
+        """Refuse a data set with problems.
 
         Raises:
-            RequestError: an image of them is not there.
+            DataError: There are problems. The message holds the first of them.
         """
-        here = set(self.names)
-        gone = [name for names in splits.values() for name in names if name not in here]
-        if gone:
-            raise RequestError(
-                f"{len(gone)} images of the run's stored split are not in this data set: {join_names(gone)}. "
-                "Name the data with dataset=… dataset.root=…."
-            )
-        self.splits = {key: tuple(names) for key, names in splits.items()}
+        if not self.problems:
+            return
+        more = len(self.problems) - MAX_PROBLEMS
+        text = "\n".join(self.problems[:MAX_PROBLEMS])
+        raise DataError(f"{text}\n… and {more} more problems." if more > 0 else text)

@@ -1,143 +1,146 @@
-"""Raw values of scientific images – counts, Hounsfield units, reflectances – to [0, 1]."""
+"""Scaling of raw values (counts, Hounsfield units, reflectances) to [0, 1]."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.dataset import Dataset, Reader
-from segrun.data.read.raw import Raw, read_raw
+from segrun.data.read.raw import Raw
 from segrun.errors import DataError, RequestError
+from segrun.ranges import NonEmpty
 
-SCALES = ("fixed", "image", "dataset")
-IMAGES = 200  # of the training split, that percentiles are measured on
-PIXELS = 20_000  # of each of them
+FIT_PIXELS = 20_000  # of each image that percentiles are measured on
+LARGEST_RAW = 1e12  # beyond all counts, Hounsfield units and reflectances
+RawValue = Annotated[float, Ge(-LARGEST_RAW), Le(LARGEST_RAW)]
+
+
+@dataclass(frozen=True)
+class IntensitySettings:
+    """How raw values are scaled to [0, 1].
+
+    Attributes:
+        scale: "fixed": `low` and `high` are raw values. "image": they are percentiles of each image. "dataset": they
+            are percentiles over the training images, which are measured once; until then, of each image.
+        low: Becomes 0. One number, or one per channel.
+        high: Becomes 1. One number, or one per channel.
+    """
+
+    scale: Literal["fixed", "image", "dataset"]
+    low: RawValue | Annotated[Sequence[RawValue], NonEmpty]
+    high: RawValue | Annotated[Sequence[RawValue], NonEmpty]
+
+    def __post_init__(self) -> None:
+        try:
+            low, high = self.ends()
+        except ValueError as error:
+            raise RequestError(f"{self._place()}: give one number each, or one per channel.") from error
+        if not (low < high).all():
+            raise RequestError(f"{self._place()}: low must be below high.")
+        if self.scale != "fixed" and not (low.min() >= 0 and high.max() <= 100):
+            raise RequestError(f"{self._place()}: with scale={self.scale} they are percentiles from 0 to 100.")
+
+    def ends(self) -> NDArray[np.float64]:
+        """`low` and `high` as (2, channels), or (2, 1) where they are the same for all channels."""
+        low = np.array(self.low, dtype=np.float64).reshape(-1)
+        high = np.array(self.high, dtype=np.float64).reshape(-1)
+        return np.stack(np.broadcast_arrays(low, high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for a config."""
+        return {"scale": self.scale, "low": self.low, "high": self.high}
+
+    def _place(self) -> str:
+        return f"dataset.intensity.low={self.low} dataset.intensity.high={self.high}"
 
 
 class Intensity:
-    """Linear from `low` to `high` to [0, 1]; what lies outside is clipped, NaN becomes 0.
+    """Scales linearly from `low`…`high` to [0, 1].
 
-    scale: "fixed": low and high are raw values; "image": percentiles of each image; "dataset": percentiles over the
-    training images, which `fit` measures once – until then, of each image. One number, or one a channel. A channel
-    without contrast (low equals high) becomes 0.
-
-    Raises:
-        RequestError: another scale, low not below high, percentiles outside 0–100.
+    Values outside are clipped, NaN becomes 0. A channel without contrast (low equals high) becomes 0.
     """
 
-    def __init__(self, scale: str, low: float | Sequence[float], high: float | Sequence[float]) -> None:
-        if scale not in SCALES:
-            raise RequestError(f"intensity.scale={scale}: choose {', '.join(SCALES)}.")
-        self.scale, self.low, self.high = scale, low, high
-        try:
-            pairs = np.broadcast_arrays(*(np.array(v, dtype=np.float64).reshape(-1) for v in (low, high)))
-        except (TypeError, ValueError) as error:
-            raise RequestError(
-                f"intensity.low={low} intensity.high={high}: each one number, or one a channel."
-            ) from error
-        self.ends = np.stack(pairs)  # (2, channels or 1)
-        if not (self.ends[0] < self.ends[1]).all():  # NaN, too
-            raise RequestError(f"intensity.low={low} intensity.high={high}: low is to be below high.")
-        if scale != "fixed" and not ((self.ends >= 0) & (self.ends <= 100)).all():
-            raise RequestError(f"intensity.low={low} intensity.high={high}: scale={scale} takes percentiles, 0 to 100.")
+    def __init__(self, settings: IntensitySettings) -> None:
+        self.settings = settings
+        self.ends = settings.ends()
 
     def __call__(self, values: Raw) -> Tensor:
-        """(C, H, W) raw → (C, H, W) float32 in [0, 1]. Raises RequestError where it is for other channels."""
-        ends = self._for(len(values))
-        if self.scale != "fixed":
+        """Scale an image.
+
+        Args:
+            values: (C, H, W) raw values.
+
+        Returns:
+            (C, H, W) float32 in [0, 1].
+
+        Raises:
+            RequestError: The settings are for another number of channels.
+        """
+        ends = self._channel_ends(len(values))
+        if self.settings.scale != "fixed":
             ends = np.array([_percentiles(channel, pair) for channel, pair in zip(values, ends.T, strict=True)]).T
         low, high = ends.astype(np.float32)[..., None, None]
         scaled = np.clip((values - low) / np.where(high > low, high - low, np.inf), 0, 1)
         return torch.from_numpy(np.nan_to_num(scaled, copy=False, nan=0).astype(np.float32, copy=False))
 
     def fit(self, images: Iterable[Raw]) -> Intensity:
-        """The fixed one, of percentiles over all these images' values; the other scales have nothing to measure.
+        """Measure the percentiles over all values of these images.
 
-        Of each image PIXELS places are drawn, the same in every run: exact for small images, flat in memory for many.
+        Of each image at most `FIT_PIXELS` pixels are drawn, the same in every run: exact for small images, constant in
+        memory per image.
+
+        Returns:
+            The intensity with fixed raw values; `self` where the scale is not "dataset".
 
         Raises:
-            DataError: a channel without values or without contrast.
+            DataError: A channel has no contrast, or values that are too large to be written into a config.
         """
-        if self.scale != "dataset":
+        if self.settings.scale != "dataset":
             return self
-        rng = np.random.default_rng(0)
-        sample = np.concatenate([_drawn(image, rng) for image in images], axis=1)
-        ends = self._for(len(sample))
-        found = [_percentiles(channel, pair) for channel, pair in zip(sample, ends.T, strict=True)]
-        for channel, (low, high) in enumerate(found):
+        generator = np.random.default_rng(0)
+        sample = np.concatenate([_sample_pixels(image, generator) for image in images], axis=1)
+        percentiles = self._channel_ends(len(sample))
+        fitted = [_percentiles(channel, pair) for channel, pair in zip(sample, percentiles.T, strict=True)]
+        for channel, (low, high) in enumerate(fitted):
             if not low < high:
                 raise DataError(
-                    f"channel {channel} of the training images: its {ends[0, channel]:g} and {ends[1, channel]:g} "
-                    f"percentiles are both {low:g}. Widen dataset.intensity.low and high, or leave that channel out."
+                    f"channel {channel} of the training images: its {percentiles[0, channel]:g} and "
+                    f"{percentiles[1, channel]:g} percentiles are both {low:g}. Widen dataset.intensity.low and high, "
+                    "or leave that channel out."
                 )
-        return Intensity("fixed", [low for low, _ in found], [high for _, high in found])
+            if max(-low, high) > LARGEST_RAW:
+                raise DataError(
+                    f"channel {channel} of the training images: its values reach from {low:g} to {high:g}. Save them "
+                    f"in a unit in which they stay below {LARGEST_RAW:g}."
+                )
+        return Intensity(IntensitySettings("fixed", [low for low, _ in fitted], [high for _, high in fitted]))
 
-    def config(self) -> dict[str, Any]:
-        """What makes it again, in plain numbers."""
-        return {"scale": self.scale, "low": self.low, "high": self.high}
-
-    def _for(self, channels: int) -> NDArray[np.float64]:
+    def _channel_ends(self, channels: int) -> NDArray[np.float64]:
         """(2, channels)"""
         if self.ends.shape[1] not in (1, channels):
-            raise RequestError(f"intensity: has {self.ends.shape[1]} channels, the images have {channels}.")
+            raise RequestError(
+                f"dataset.intensity: low and high have {self.ends.shape[1]} channels, the images have {channels}."
+            )
         return np.broadcast_to(self.ends, (2, channels))
 
 
-class Scaled(Dataset):
-    """A data set of raw values. A subclass sets `intensity` and reads `raw`."""
-
-    intensity: Intensity
-
-    @abstractmethod
-    def raw(self, name: str) -> Raw:
-        """(channels, H, W), NaN where nothing was measured. Raises DataError when it cannot be read."""
-
-    @classmethod
-    def reader(cls, options: Mapping[str, Any], channels: int) -> Reader:
-        intensity, read = Intensity(**options["intensity"]), cls.raw_reader(options, channels)
-        return lambda path: intensity(read(path))
-
-    @classmethod
-    def raw_reader(cls, options: Mapping[str, Any], channels: int) -> Callable[[Path], Raw]:
-        """As `reader`, before scaling."""
-        return partial(read_raw, channels=channels)
-
-    def image(self, name: str) -> Tensor:
-        return self.intensity(self.raw(name))
-
-    def fit(self, names: Sequence[str]) -> Mapping[str, Any]:
-        """Fix the intensity on at most IMAGES of these, evenly chosen."""
-        asked = self.intensity
-        chosen = [names[place] for place in np.unique(np.linspace(0, len(names) - 1, IMAGES).round().astype(int))]
-        self.intensity = asked.fit(self.raw(name) for name in chosen)
-        if self.intensity is asked:
-            return {}
-        ends = ", ".join(f"{low:.6g}…{high:.6g}" for low, high in self.intensity.ends.T)
-        percent = " and ".join(str(value) for value in (asked.low, asked.high))
-        among = "the" if len(chosen) == len(names) else f"{len(chosen)} of the {len(names)}"
-        self.notes = [*self.notes, f"intensity: percentiles {percent} of {among} training images: {ends}"]
-        return {"intensity": self.intensity.config()}
-
-
 def _percentiles(values: NDArray[np.floating[Any]], ends: NDArray[np.float64]) -> tuple[float, float]:
-    """(low, high) of what is finite, interpolated linearly; 0 and 0 of nothing."""
+    """(low, high) of the finite values, interpolated linearly; (0, 0) where there are none."""
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite.astype(np.float64), ends) if finite.size else (0, 0)
     return float(low), float(high)
 
 
-def _drawn(image: Raw, rng: np.random.Generator) -> Raw:
-    """(C, at most PIXELS) out of the places where something was measured."""
+def _sample_pixels(image: Raw, generator: np.random.Generator) -> Raw:
+    """(C, at most `FIT_PIXELS`) of the pixels where something was measured."""
     flat = image.reshape(len(image), -1)
-    there = flat[:, np.isfinite(flat).any(axis=0)]
-    if there.shape[1] > PIXELS:
-        there = there[:, rng.choice(there.shape[1], PIXELS, replace=False)]
-    return there
+    measured = flat[:, np.isfinite(flat).any(axis=0)]
+    if measured.shape[1] > FIT_PIXELS:
+        measured = measured[:, generator.choice(measured.shape[1], FIT_PIXELS, replace=False)]
+    return measured

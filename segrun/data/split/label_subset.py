@@ -10,38 +10,63 @@ from torch import Tensor
 from segrun.errors import RequestError
 
 
-def labelled(names: Sequence[str], pixels: Tensor, wanted: str | int | float, seed: int) -> tuple[str, ...]:
-    """The labelled subset of the training split: `all`, a number, or a fraction.
+def label_subset(names: Sequence[str], pixel_counts: Tensor, labels: str | int | float, seed: int) -> tuple[str, ...]:
+    """The labelled subset of the training split.
 
-    pixels: (images, classes) counts. One order is drawn by `seed`, with every class shown as early as
-    possible, and its first n are taken: so each subset lies inside every larger one.
+    One order of the images is drawn by `seed`, in which every class appears as early as possible. The first images of
+    it are taken, so that each subset lies inside every larger one.
+
+    Args:
+        names: The training images.
+        pixel_counts: (N, classes) labelled pixels.
+        labels: "all", a number of images, or a fraction.
+        seed: Seed of the order.
+
+    Returns:
+        The chosen names, in their original order.
 
     Raises:
-        RequestError: not a count or fraction, zero, or more than there are.
+        RequestError: `labels` is neither a number nor a fraction, or makes no image or more than there are.
     """
-    count = labelled_count(wanted, len(names))
+    count = label_count(labels, len(names))
     order = list(range(len(names)))
     random.Random(seed).shuffle(order)
-    present = pixels > 0
+    first = _cover_classes(order, pixel_counts > 0)
+    ranked = first + [index for index in order if index not in set(first)]
+    return tuple(names[index] for index in sorted(ranked[:count]))
+
+
+def _cover_classes(order: Sequence[int], present: Tensor) -> list[int]:
+    """Images that together show every class: each shows most of the classes that the earlier ones lack.
+
+    present: (N, classes) bool.
+    """
     missing = present.any(dim=0)
-    first: list[int] = []
-    for _ in range(int(missing.sum())):
-        if not missing.any():
-            break
-        best = max((i for i in order if i not in first), key=lambda i: int((present[i] & missing).sum()))
-        first.append(best)
+    chosen: list[int] = []
+    while missing.any():
+        new_classes = (present & missing).sum(dim=1)
+        best = max(order, key=lambda index: int(new_classes[index]))
+        chosen.append(best)
         missing = missing & ~present[best]
-    order = first + [i for i in order if i not in set(first)]
-    return tuple(names[i] for i in sorted(order[:count]))
+    return chosen
 
 
-def labelled_count(wanted: str | int | float, there: int) -> int:
+def label_count(labels: str | int | float, images: int) -> int:
+    """The number of labelled images.
+
+    Args:
+        labels: "all", a number of images, or a fraction (1.0 and "1.0" are fractions, 1 is a number).
+        images: Number of training images.
+
+    Raises:
+        RequestError: As for `label_subset`.
+    """
     try:
-        number = float(there if wanted == "all" else wanted)
+        number = float(images if labels == "all" else labels)
     except ValueError as error:
-        raise RequestError(f"labels={wanted}: give all, a number of images, or a fraction such as 0.1.") from error
-    fraction = number <= 1 and (isinstance(wanted, float) or "." in str(wanted))
-    count = round(number * there) if fraction else number
-    if not 1 <= count <= there or count != int(count):
-        raise RequestError(f"labels={wanted}: makes {number:g} of the {there} training images; give 1 to {there}.")
+        raise RequestError(f"labels={labels}: give all, a number of images, or a fraction such as 0.1.") from error
+    is_fraction = number <= 1 and (isinstance(labels, float) or "." in str(labels))
+    count = round(number * images) if is_fraction else number
+    if not 1 <= count <= images or count != int(count):
+        raise RequestError(f"labels={labels}: makes {number:g} of the {images} training images. Give 1 to {images}.")
     return int(count)

@@ -1,104 +1,113 @@
-"""Drawing splits: stratified by class presence, and without tearing groups apart."""
+"""Drawing splits in which every class has its share of images."""
 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from segrun.csv_tables import by_image, row_of
-from segrun.errors import RequestError, join_names
-
-Unit = tuple[int, ...]  # images, by place, that stay together
+Unit = tuple[int, ...]  # indices of images that stay together
+UNUSED = ""  # the split of what is left over
 
 
 def stratified_split(
-    parts: Sequence[Unit], present: Tensor, shares: Mapping[str, float], seed: int
+    units: Sequence[Unit], present: Tensor, fractions: Mapping[str, float], seed: int
 ) -> dict[str, list[int]]:
-    """Iterative stratification (Sechidis et al., ECML PKDD 2011): the class in the fewest units that are left is dealt
-    first, each of its units to the split that lacks it most. A class that is in every unit or in none says nothing;
-    units that hold no other are dealt at last, in the order drawn, to the first split that has room.
+    """Iterative stratification (Sechidis et al., ECML PKDD 2011).
 
-    present: (N, classes) bool; shares: of the images, adding up to 1 or less.
+    The class in the fewest remaining units comes first. Each of its units goes to the split that lacks most images of
+    that class. A class that is in every unit says nothing and is left out. The units that are left at the end, which
+    hold no other class, go in the drawn order to the first split with room.
+
+    Args:
+        units: Images that stay together.
+        present: (N, classes) bool, whether an image shows a class.
+        fractions: Of the images, by split. They add up to 1 or less.
+        seed: Seed of the order.
+
+    Returns:
+        Indices of images by split.
     """
-    order = list(parts)
-    random.Random(seed).shuffle(order)
-    rows = [frozenset(row.nonzero().flatten().tolist()) for row in present]
-    held = [frozenset[int]().union(*(rows[place] for place in unit)) for unit in order]
-    common = frozenset.intersection(*held) if held else frozenset()
-    waiting = {unit: classes - common for unit, classes in enumerate(held)}
-    count = Counter(c for classes in waiting.values() for c in classes)
-    whole = {**shares, "": max(0.0, 1 - sum(shares.values()))}  # "" takes what belongs to no split
-    room, lack, found = {}, {}, {}
-    reached, end = 0.0, 0
-    for key, share in whole.items():
-        start, reached = end, reached + share
-        end = round(reached * sum(map(len, order)))
-        room[key], lack[key], found[key] = end - start, {c: share * n for c, n in count.items()}, list[int]()
-
-    def give(unit: int, key: str) -> None:
-        found[key].extend(order[unit])
-        room[key] -= len(order[unit])
-        for c in waiting.pop(unit):
-            lack[key][c] -= 1
-            count[c] -= 1
-
-    while left := [c for c, n in count.items() if n]:
-        rare = min(left, key=lambda c: (count[c], c))
-        for unit in [unit for unit, classes in waiting.items() if rare in classes]:
-            give(unit, max(whole, key=lambda key: (lack[key][rare], room[key])))
-    for unit in list(waiting):
-        fitting = (key for key in whole if room[key] >= len(order[unit]))
-        give(unit, next(fitting, max(whole, key=lambda key: room[key])))
-    return {key: found[key] for key in shares}
+    shuffled = list(units)
+    random.Random(seed).shuffle(shuffled)
+    assignment = _Assignment(shuffled, _classes_by_unit(shuffled, present), fractions)
+    while (rarest := assignment.rarest_class()) is not None:
+        for unit in assignment.remaining_with(rarest):
+            assignment.assign(unit, assignment.split_lacking(rarest))
+    for unit in assignment.remaining():
+        assignment.assign(unit, assignment.split_with_room(unit))
+    return {split: assignment.indices[split] for split in fractions}
 
 
-def units(places: Sequence[int], together: Sequence[int]) -> list[Unit]:
-    """The places, in their order, gathered by what they belong to."""
-    found: dict[int, list[int]] = {}
-    for place in places:
-        found.setdefault(together[place], []).append(place)
-    return [tuple(unit) for unit in found.values()]
+def _classes_by_unit(units: Sequence[Unit], present: Tensor) -> list[frozenset[int]]:
+    """The classes of each unit, without those that every unit has."""
+    by_image = [frozenset(row.nonzero().flatten().tolist()) for row in present]
+    by_unit = [frozenset[int]().union(*(by_image[index] for index in unit)) for unit in units]
+    common = frozenset.intersection(*by_unit) if by_unit else frozenset[int]()
+    return [classes - common for classes in by_unit]
 
 
-def linked_groups(groups: Sequence[str], digests: Sequence[bytes]) -> list[int]:
-    """A number for each image, the same for two that share a group or a digest, or are linked through others."""
-    parent = list(range(len(groups)))
+class _Assignment:
+    """The units assigned to splits so far, and what each split still needs.
 
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = place = parent[parent[place]]
-        return place
-
-    for keys in (groups, digests):
-        first: dict[object, int] = {}
-        for place, key in enumerate(keys):
-            parent[root(place)] = root(first.setdefault(key, place))
-    return [root(place) for place in range(len(groups))]
-
-
-def grouped(names: Sequence[str], by: str) -> list[str]:
-    """Each image's group. by: as `SplitSettings.groups`.
-
-    Raises:
-        RequestError: an expression or table that cannot be read, or images that it gives no group.
+    Attributes:
+        indices: Indices of images by split.
     """
-    if by == "folder":
-        return [str(PurePosixPath(name).parent) for name in names]
-    if by.lower().endswith(".csv"):
-        table = by_image(Path(by).expanduser(), "group", "split.groups")
-        found = [table[row] if (row := row_of(name, table)) is not None else None for name in names]
-    else:
-        try:
-            pattern = re.compile(by)
-        except re.error as error:
-            raise RequestError(f"split.groups={by}: no regular expression ({error}).") from error
-        matches = [pattern.search(name) for name in names]
-        found = [match and (match[1] if pattern.groups else match[0]) for match in matches]
-    if alone := [name for name, group in zip(names, found, strict=True) if not group]:
-        raise RequestError(f"split.groups={by}: gives {len(alone)} of {len(names)} images no group: {join_names(alone)}.")
-    return [str(group) for group in found]
+
+    def __init__(
+        self, units: Sequence[Unit], classes: Sequence[frozenset[int]], fractions: Mapping[str, float]
+    ) -> None:
+        self._units = units
+        self._classes = dict(enumerate(classes))  # of the remaining units
+        self._remaining = Counter(label for labels in classes for label in labels)  # units, by class
+        whole = {**fractions, UNUSED: max(0.0, 1 - sum(fractions.values()))}
+        self._room = _image_counts(whole, sum(map(len, units)))
+        self._lacking = {
+            split: {label: fraction * count for label, count in self._remaining.items()}
+            for split, fraction in whole.items()
+        }
+        self.indices: dict[str, list[int]] = {split: [] for split in whole}
+
+    def rarest_class(self) -> int | None:
+        """The class in the fewest remaining units; None if they hold none."""
+        remaining = [label for label, count in self._remaining.items() if count]
+        return min(remaining, key=lambda label: (self._remaining[label], label), default=None)
+
+    def remaining(self) -> list[int]:
+        return list(self._classes)
+
+    def remaining_with(self, label: int) -> list[int]:
+        return [unit for unit, classes in self._classes.items() if label in classes]
+
+    def split_lacking(self, label: int) -> str:
+        """The split that lacks most units of a class, of several that with most room."""
+        return max(self._room, key=lambda split: (self._lacking[split][label], self._room[split]))
+
+    def split_with_room(self, unit: int) -> str:
+        """The first split that the unit fits into, otherwise that with most room."""
+        size = len(self._units[unit])
+        for split, room in self._room.items():
+            if room >= size:
+                return split
+        return max(self._room, key=lambda split: self._room[split])
+
+    def assign(self, unit: int, split: str) -> None:
+        self.indices[split].extend(self._units[unit])
+        self._room[split] -= len(self._units[unit])
+        for label in self._classes.pop(unit):
+            self._lacking[split][label] -= 1
+            self._remaining[label] -= 1
+
+
+def _image_counts(fractions: Mapping[str, float], count: int) -> dict[str, int]:
+    """The number of images of each split; rounded cumulatively, so that none is lost."""
+    counts: dict[str, int] = {}
+    cumulative, end = 0.0, 0
+    for split, fraction in fractions.items():
+        start = end
+        cumulative += fraction
+        end = round(cumulative * count)
+        counts[split] = end - start
+    return counts
