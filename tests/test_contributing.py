@@ -1,19 +1,22 @@
-"""What CONTRIBUTING.md shows works as it stands there: a backbone of one's own with every strategy."""
+"""The examples of CONTRIBUTING.md work as printed; its backbone works with every strategy."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import segrun
-from segrun import transfer
 from segrun.commands import evaluate
+from segrun.config.build import partial
 from segrun.config.compose import compose, conf_dir, option_names
 from segrun.errors import RequestError
 from tests.conftest import QUICK
@@ -21,17 +24,17 @@ from tests.conftest import QUICK
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def shown(path: str) -> str:
-    """The block of code under a file's name."""
-    found = re.search(rf"`{re.escape(path)}`:\n\n```\w+\n(.*?)```", TEXT, re.DOTALL)
-    assert found, path
-    return found[1]
+def code_block(path: str) -> str:
+    """The block of code that follows a file name."""
+    match = re.search(rf"`{re.escape(path)}`:\n\n```\w+\n(.*?)```", TEXT, re.DOTALL)
+    assert match, path
+    return match[1]
 
 
 @pytest.fixture
 def plain(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """plain.py in the current folder; gives the words that choose it."""
-    (elsewhere / "plain.py").write_text(shown("segrun/models/plain.py"))
+    """Saves plain.py in the current folder; returns the override that selects it."""
+    (elsewhere / "plain.py").write_text(code_block("segrun/models/backbones/plain.py"))
     monkeypatch.syspath_prepend(str(elsewhere))
     sys.modules.pop("plain", None)
     yield "+backbone={_target_:plain.Plain,width:4,weights:none}"
@@ -39,32 +42,48 @@ def plain(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("strategy", option_names("strategy"))
-def test_a_backbone_of_ones_own_works_with_every_strategy(plain: str, elsewhere: Path, strategy: str) -> None:
-    import plain as own  # type: ignore[import-not-found,unused-ignore]
+def test_a_users_backbone_works_with_every_strategy(plain: str, elsewhere: Path, strategy: str) -> None:
+    import plain as module  # type: ignore[import-not-found,unused-ignore]
 
-    torch.save(own.Plain(4).state_dict(), "own.pth")
-    words = ["~backbone", plain if strategy == "scratch" else plain.replace("none", "own.pth")]
-    words += [f"strategy={strategy}", f"trainer.epochs={6 if strategy == 'gradual' else 2}"]
+    torch.save(module.Plain(4).state_dict(), "own.pth")
+    overrides = ["~backbone", plain if strategy == "scratch" else plain.replace("none", "own.pth")]
+    overrides += [f"strategy={strategy}", f"trainer.epochs={6 if strategy == 'gradual' else 2}"]
     if strategy == "adaptformer":
         with pytest.raises(RequestError, match="needs transformer blocks"):
-            segrun.train([*QUICK, *words])
+            segrun.train([*QUICK, *overrides])
         return
-    found = segrun.train([*QUICK, *words])
-    again = evaluate.run(compose("eval", [f"checkpoint={found.folder}", "trust=[plain]"]))
-    assert again.scores["confusion"] == found.test["confusion"]  # type: ignore[index]
+    trained = segrun.train([*QUICK, *overrides])
+    evaluated = evaluate.run(compose("eval", [f"checkpoint={trained.folder}", "trust=[plain]"]))
+    assert evaluated.scores["confusion"] == trained.test["confusion"]  # type: ignore[index]
 
 
-def test_the_strategy_shown_does_what_its_test_says(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (elsewhere / "linear_rates.py").write_text(shown("segrun/transfer/linear_rates.py"))
-    monkeypatch.setattr(transfer, "__path__", [*transfer.__path__, str(elsewhere)])
-    space: dict[str, object] = {}
-    exec(shown("tests/transfer/test_linear_rates.py"), space)
-    space["test_rates_rise_in_equal_steps"]()  # type: ignore[operator]
+EXAMPLES = [
+    ("backbone", "segrun/models/backbones/plain.py"),
+    ("head", "segrun/models/heads/perceptron.py"),
+    ("strategy", "segrun/transfer/strategies/linear_rates.py"),
+    ("dataset", "segrun/data/sets/discs.py"),
+]
 
 
-def test_the_options_folder_of_ones_own_is_read(plain: str, elsewhere: Path) -> None:
+@pytest.mark.parametrize(("group", "path"), EXAMPLES)
+def test_an_example_passes_its_own_test(group: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, stem = path.removesuffix(".py").replace("/", "."), Path(path).stem
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(code_block(path), module.__dict__)
+    namespace: dict[str, Any] = {}
+    exec(code_block(f"tests/{Path(path).parent.relative_to('segrun')}/test_{stem}.py"), namespace)
+    tests = [value for key, value in namespace.items() if key.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+    settings = yaml.safe_load(code_block(f"conf/{group}/{stem}.yaml"))
+    assert issubclass(partial(settings, group).cls, getattr(module, settings["_target_"].rpartition(".")[2]))
+
+
+def test_a_users_options_folder_is_read(plain: str, elsewhere: Path) -> None:
     (elsewhere / "options" / "backbone").mkdir(parents=True)
-    (elsewhere / "options" / "backbone" / "plain.yaml").write_text(shown("options/backbone/plain.yaml"))
+    (elsewhere / "options" / "backbone" / "plain.yaml").write_text(code_block("options/backbone/plain.yaml"))
     cli = [sys.executable, "-m", "segrun", "plan", "--config-dir", "options", "backbone=plain", "strategy=scratch"]
 
     done = subprocess.run(cli, capture_output=True, text=True)
@@ -73,4 +92,4 @@ def test_the_options_folder_of_ones_own_is_read(plain: str, elsewhere: Path) -> 
 
 
 def test_the_yaml_of_a_family_is_the_one_that_ships() -> None:
-    assert shown("conf/backbone/resnet34.yaml") == (conf_dir() / "backbone" / "resnet34.yaml").read_text()
+    assert code_block("conf/backbone/resnet34.yaml") == (conf_dir() / "backbone" / "resnet34.yaml").read_text()
