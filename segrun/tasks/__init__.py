@@ -1,1 +1,1 @@
-"""What can be learnt, and how far off it is."""
+"""Tasks, their losses, and how the losses of several tasks are balanced."""

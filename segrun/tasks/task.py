@@ -1,4 +1,4 @@
-"""A task: one thing that the model learns to output."""
+"""A task: one output of the model, with its loss."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from segrun.tasks.losses import Loss
+from segrun.tasks.losses.loss import Loss
 
 
 @dataclass(frozen=True)
 class Task:
-    """name: its head's name in the model and its target's in the batch; weight: of its loss in the sum;
-    regression: uncertainty weighting has another formula for it. The primary task is scored, exported and kept."""
+    """One output of the model, with its loss.
+
+    Attributes:
+        name: Of its head in the model and of its target in the batch.
+        loss: Compares scores and target.
+        weight: Factor on its loss in the sum of all tasks.
+        primary: Whether it is the task that is scored, exported and kept.
+        regression: Whether its loss is a regression, for which uncertainty weighting has another formula.
+    """
 
     name: str
     loss: Loss
@@ -20,7 +27,16 @@ class Task:
     primary: bool = True
     regression: bool = False
 
-    def share(self, scores: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        """This batch's part of the loss, 0-d, when `weights` are the sums over all that it is a part of."""
-        share: Tensor = (self.loss(scores.float(), target) / weights.clamp(min=1)).sum()
+    def loss_share(self, scores: Tensor, target: Tensor, normalizers: Tensor) -> Tensor:
+        """This batch's part of the loss.
+
+        Args:
+            scores: Of the head, (B, …).
+            target: (B, …).
+            normalizers: (K,), summed over all batches that belong to the same step.
+
+        Returns:
+            A scalar. Those of all batches add up to the loss of the step.
+        """
+        share: Tensor = (self.loss(scores.float(), target) / normalizers.clamp(min=1)).sum()
         return share

@@ -1,2 +1,2 @@
-"""How pretrained weights are moved to the target: strategies and freeze schedules make a plan, which is
-printed, checked and carried out. Names in, phases out; only apply.py touches a model."""
+"""How pretrained weights are transferred: strategies and freeze schedules make a plan, which is printed, checked and
+carried out. Strategies and plans work on names only; apply.py changes the model."""

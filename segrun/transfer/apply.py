@@ -1,4 +1,4 @@
-"""Carry a phase out on a model, and prove afterwards that what was frozen stood still."""
+"""Carries a phase out on a model, and verifies afterwards that the frozen tensors did not change."""
 
 from __future__ import annotations
 
@@ -14,42 +14,66 @@ from segrun.transfer.plan import PartSettings, Phase
 
 
 def set_trainable(model: nn.Module, parts: Parts, phase: Phase) -> dict[str, PartSettings]:
-    """Let just the phase's parameters have gradients; returns how each of them learns, by name."""
-    learning = phase.learning(parts)
+    """Set `requires_grad` of each parameter as the phase asks for, and clear all gradients.
+
+    Returns:
+        The settings of each trained parameter, by its name.
+    """
+    trained = phase.trainable_parameters(parts)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in learning)
+        parameter.requires_grad_(name in trained)
         parameter.grad = None
-    return learning
+    return trained
 
 
 def set_modes(model: nn.Module, parts: Parts, phase: Phase) -> None:
-    """Training mode for what learns, eval mode for what stands still. Called again after each evaluation,
-    which puts everything in eval mode: no module's own train() is overridden."""
+    """Put trained parts in training mode, and frozen parts and norms with frozen statistics in eval mode.
+
+    It must be called again after each evaluation, which puts everything in eval mode; no module's own `train()` is
+    overridden.
+    """
     model.train()
     for part in parts.values():
-        how = phase.learn.get(part.name)
+        settings = phase.trainable.get(part.name)
         for path in part.modules:
             module = model.get_submodule(path)
-            if how is None:
+            if settings is None:
                 module.eval()
-            elif not how.statistics:
-                for inner in module.modules():
-                    if isinstance(inner, NORMS):
-                        inner.eval()
+            elif not settings.statistics:
+                _freeze_statistics(module)
+
+
+def _freeze_statistics(module: nn.Module) -> None:
+    for inner in module.modules():
+        if isinstance(inner, NORMS):
+            inner.eval()
 
 
 class FreezeAudit:
-    """Keeps a copy of what a phase freezes, parameters and buffers, and compares it bit for bit."""
+    """Keeps a copy of the tensors that a phase freezes, parameters and buffers, to compare them bit for bit.
+
+    Args:
+        model: The model, before the first step of the phase.
+        parts: Its parts.
+        phase: The phase.
+    """
 
     def __init__(self, model: nn.Module, parts: Parts, phase: Phase) -> None:
         self.phase = phase.name
-        self.before = {name: value.detach().cpu().clone() for name, value in frozen(model, parts, phase).items()}
-        self.now = partial(frozen, model, parts, phase)
+        self.tensors = partial(frozen_tensors, model, parts, phase)
+        self.before = {name: value.detach().cpu().clone() for name, value in self.tensors().items()}
 
     def check(self) -> int:
-        """The number of frozen tensors. Raises SegrunError naming those that changed."""
-        now = self.now()
-        changed = [name for name, value in self.before.items() if not _same(value, now[name].detach().cpu())]
+        """Compare the frozen tensors with their copies.
+
+        Returns:
+            The number of frozen tensors.
+
+        Raises:
+            SegrunError: Some have changed; their names are given.
+        """
+        tensors = self.tensors()
+        changed = [name for name, value in self.before.items() if not _is_same(value, tensors[name].detach().cpu())]
         if changed:
             raise SegrunError(
                 f"the freeze audit failed: {len(changed)} tensors changed in phase {self.phase!r} although "
@@ -58,18 +82,26 @@ class FreezeAudit:
         return len(self.before)
 
 
-def frozen(model: nn.Module, parts: Parts, phase: Phase) -> Mapping[str, Tensor]:
-    """What the phase holds still: parameters that do not learn, buffers of parts that do not learn, and
-    statistics that are not collected."""
-    learning = phase.learning(parts)
-    still: dict[str, Tensor] = {n: value for n, value in model.named_parameters() if n not in learning}
-    moving = [p for name, how in phase.learn.items() if how.statistics for p in parts[name].modules]
+def frozen_tensors(model: nn.Module, parts: Parts, phase: Phase) -> Mapping[str, Tensor]:
+    """The tensors that the phase freezes, by name.
+
+    These are parameters that are not trained, buffers of parts that are not trained, and norm statistics that are not
+    collected.
+    """
+    trained = phase.trainable_parameters(parts)
+    frozen: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if name not in trained}
+    collecting: list[str] = []  # paths of the modules whose buffers may change
+    for part_name, settings in phase.trainable.items():
+        if settings.statistics:
+            collecting.extend(parts[part_name].modules)
     for name, value in model.named_buffers():
-        if not any(name.startswith(f"{path}.") for path in moving):
-            still[name] = value
-    return still
+        if not any(name.startswith(f"{path}.") for path in collecting):
+            frozen[name] = value
+    return frozen
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    # NaN that was there before is no change
-    return torch.equal(one, other) or (one.is_floating_point() and torch.allclose(one, other, 0, 0, equal_nan=True))
+def _is_same(before: Tensor, after: Tensor) -> bool:
+    if torch.equal(before, after):
+        return True
+    # a NaN that was there before is no change
+    return before.is_floating_point() and torch.allclose(before, after, 0, 0, equal_nan=True)

@@ -1,165 +1,226 @@
-"""Freeze schedules: which parts learn, from which epoch. Pure: names in, steps out."""
+"""Freeze schedules: which parts are frozen in which epochs. They work on names only."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from segrun.errors import RequestError
 from segrun.models.parts import Parts
+from segrun.ranges import NonEmpty, NonNegativeInt, OpenFraction, PositiveInt
 
-NONE: frozenset[str] = frozenset()
+NO_PARTS: frozenset[str] = frozenset()
+PartIndex = Annotated[int, Ge(-1000), Le(1000)]
+Globs = Annotated[Sequence[str], NonEmpty]
 
 
 @dataclass(frozen=True)
 class FreezeStep:
-    """epochs in which the parts named in `frozen` stand still.
+    """Consecutive epochs in which the same parts are frozen.
 
-    thawed: those of them whose norms learn all the same, scale, shift and statistics. resting: parts that
-    learn while the statistics of their norms stand still.
+    Attributes:
+        epochs: Number of epochs.
+        frozen: The frozen parts.
+        trainable_norms: Frozen parts whose norms are trained all the same: scale, shift and statistics.
+        frozen_statistics: Trained parts whose norm statistics are frozen.
     """
 
     epochs: int
-    frozen: frozenset[str] = NONE
-    thawed: frozenset[str] = NONE
-    resting: frozenset[str] = NONE
+    frozen: frozenset[str] = NO_PARTS
+    trainable_norms: frozenset[str] = NO_PARTS
+    frozen_statistics: frozenset[str] = NO_PARTS
 
 
 class FreezeSchedule(ABC):
-    """A subclass gives the steps; their epochs add up to the run's."""
+    """Divides the epochs of a run into freeze steps."""
 
     @abstractmethod
-    def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]: ...
+    def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
+        """The steps in order.
+
+        Args:
+            parts: The parts of the model.
+            epochs: Number of epochs of the run; the epochs of the steps add up to it.
+
+        Raises:
+            RequestError: The schedule does not fit the model or the number of epochs.
+        """
 
 
 class NoFreeze(FreezeSchedule):
-    """Everything learns from the first step."""
+    """Everything is trained from the first step."""
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         return (FreezeStep(epochs),)
 
 
 class FreezeBackbone(FreezeSchedule):
-    """The whole backbone stands still: for all epochs (null), for the first so many, or for a share of them.
+    """The whole backbone is frozen, in all epochs or in the first ones.
 
-    thaw_norms: its norms learn all the same (as fastai does).
+    Args:
+        epochs: Number of epochs, or a fraction of the epochs of the run; None for all.
+        thaw_norms: Whether the norms of the backbone are trained all the same (as fastai does).
     """
 
-    def __init__(self, epochs: int | float | None, thaw_norms: bool = False) -> None:
-        self.epochs, self.thaw_norms = epochs, thaw_norms
+    def __init__(self, epochs: PositiveInt | OpenFraction | None, thaw_norms: bool = False) -> None:
+        self.epochs = epochs
+        self.thaw_norms = thaw_norms
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         frozen = frozenset(parts.backbone)
-        thawed = frozen if self.thaw_norms else NONE
+        trainable_norms = frozen if self.thaw_norms else NO_PARTS
         if self.epochs is None:
-            return (FreezeStep(epochs, frozen, thawed),)
+            return (FreezeStep(epochs, frozen, trainable_norms),)
+        frozen_epochs = self._frozen_epochs(epochs)
+        return FreezeStep(frozen_epochs, frozen, trainable_norms), FreezeStep(epochs - frozen_epochs)
+
+    def _frozen_epochs(self, epochs: int) -> int:
+        assert self.epochs is not None
         if epochs < 2:
-            raise RequestError(f"freeze.epochs={self.epochs} parts the run in two phases: trainer.epochs=2 or more.")
-        first = max(1, round(self.epochs * epochs)) if 0 < self.epochs < 1 else int(self.epochs)
-        if not 1 <= first < epochs or first != self.epochs >= 1:
             raise RequestError(
-                f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs, or a share (0.25)."
+                f"freeze.epochs={self.epochs}: divides the run into two phases, which needs trainer.epochs=2 or more; "
+                f"trainer.epochs={epochs}."
             )
-        return FreezeStep(first, frozen, thawed), FreezeStep(epochs - first)
+        if 0 < self.epochs < 1:
+            return max(1, round(self.epochs * epochs))
+        frozen_epochs = int(self.epochs)
+        if not 1 <= frozen_epochs < epochs:
+            raise RequestError(
+                f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs, or a fraction (0.25)."
+            )
+        return frozen_epochs
 
 
 class FreezeStages(FreezeSchedule):
-    """The stem and the first `stages` stages after it stand still (the meaning of frozen_stages in
-    mmsegmentation: 0 freezes the stem alone)."""
+    """The stem and the first stages after it are frozen (`frozen_stages` in mmsegmentation).
 
-    def __init__(self, stages: int) -> None:
+    Args:
+        stages: Number of stages after the stem; 0 freezes the stem alone.
+    """
+
+    def __init__(self, stages: NonNegativeInt) -> None:
         self.stages = stages
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         most = len(parts.backbone) - 1
         if not 0 <= self.stages <= most:
-            raise RequestError(f"freeze.stages={self.stages}: this backbone has a stem and {most} stages.")
+            raise RequestError(
+                f"freeze.stages={self.stages}: this backbone has a stem and {most} stages. Choose 0 to {most}."
+            )
         return (FreezeStep(epochs, frozenset(parts.backbone[: self.stages + 1])),)
 
 
 class FreezeStatistics(FreezeSchedule):
-    """Everything learns, but the statistics of the backbone's norms stand still, those of the weights' own data
-    (`norm_eval` in mmsegmentation): for small batches, whose statistics are noise."""
+    """Everything is trained, but the norm statistics of the backbone stay those of the pretrained weights.
+
+    It is `norm_eval` in mmsegmentation, for small batches, whose statistics are noisy.
+    """
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
-        return (FreezeStep(epochs, resting=frozenset(parts.backbone)),)
+        return (FreezeStep(epochs, frozen_statistics=frozenset(parts.backbone)),)
 
 
 class GradualUnfreeze(FreezeSchedule):
-    """From the top: first the heads alone, then every `every` epochs one part of the backbone more, the last
-    epochs with everything (ULMFiT: Howard & Ruder, ACL 2018, with every = 1).
+    """First the heads alone are trained, then one more part of the backbone per step, starting at the deepest.
 
-    thaw_norms: the norms of frozen parts learn from the first step (as fastai does).
+    ULMFiT: Howard and Ruder, ACL 2018, with `every` = 1. In the remaining epochs everything is trained.
+
+    Args:
+        every: Epochs per step.
+        thaw_norms: Whether the norms of frozen parts are trained from the first step (as fastai does).
     """
 
-    def __init__(self, every: int, thaw_norms: bool = False) -> None:
-        if every < 1:
-            raise RequestError(f"freeze.every={every}: at least one epoch a step.")
-        self.every, self.thaw_norms = every, thaw_norms
+    def __init__(self, every: PositiveInt, thaw_norms: bool = False) -> None:
+        self.every = every
+        self.thaw_norms = thaw_norms
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
         backbone = parts.backbone
-        rest = epochs - self.every * len(backbone)
-        if rest < 1:
+        remaining = epochs - self.every * len(backbone)
+        if remaining < 1:
             raise RequestError(
                 f"freeze=gradual needs {self.every * len(backbone) + 1} epochs or more for {len(backbone)} parts at "
                 f"freeze.every={self.every}; trainer.epochs={epochs}."
             )
-        frozen = [frozenset(backbone[:count]) for count in range(len(backbone), 0, -1)]
-        steps = [FreezeStep(self.every, still, still if self.thaw_norms else NONE) for still in frozen]
-        return (*steps, FreezeStep(rest))
+        steps = []
+        for frozen_count in range(len(backbone), 0, -1):
+            frozen = frozenset(backbone[:frozen_count])
+            steps.append(FreezeStep(self.every, frozen, frozen if self.thaw_norms else NO_PARTS))
+        return (*steps, FreezeStep(remaining))
 
 
 class Surgical(FreezeSchedule):
-    """Of the backbone just one block learns (Lee et al., ICLR 2023: the first where the images look different,
-    the last where the classes do).
+    """Only one block of the backbone is trained, besides what is not in the backbone.
 
-    block: its place, 0 for the stem, -1 for the last; or a glob, or several, over the names of parts.
+    Lee et al., "Surgical Fine-Tuning Improves Adaptation to Distribution Shifts", ICLR 2023: the first block where the
+    images look different, the last where the classes differ.
+
+    Args:
+        block: Index of the part, 0 for the stem, -1 for the last; or one or several globs over names of parts.
     """
 
-    def __init__(self, block: int | str | Sequence[str]) -> None:
+    def __init__(self, block: PartIndex | str | Globs) -> None:
         self.block = block
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
-        backbone, block = parts.backbone, self.block
-        if isinstance(block, int):
-            if not -len(backbone) <= block < len(backbone):
-                raise RequestError(f"freeze.block={block}: this backbone has the parts 0 to {len(backbone) - 1}.")
-            learning: tuple[str, ...] = (backbone[block],)
-        else:
-            learning = _matching(parts, block)
-            if not set(learning).intersection(backbone):
-                raise RequestError(f"freeze.block={block}: none of the backbone's parts ({', '.join(backbone)}).")
-        return (FreezeStep(epochs, frozenset(backbone) - frozenset(learning)),)
+        return (FreezeStep(epochs, frozenset(parts.backbone) - frozenset(self._trained(parts))),)
+
+    def _trained(self, parts: Parts) -> tuple[str, ...]:
+        backbone = parts.backbone
+        if isinstance(self.block, int):
+            if not -len(backbone) <= self.block < len(backbone):
+                raise RequestError(f"freeze.block={self.block}: this backbone has the parts 0 to {len(backbone) - 1}.")
+            return (backbone[self.block],)
+        trained = _matching(parts, self.block)
+        if not set(trained).intersection(backbone):
+            raise RequestError(
+                f"freeze.block={self.block}: matches none of the backbone's parts ({', '.join(backbone)})."
+            )
+        return trained
+
+
+@dataclass(frozen=True)
+class TrainedFrom:
+    """An entry of `Steps`.
+
+    Attributes:
+        epoch: First epoch, counted from 0.
+        learn: Globs over the names of the parts that are trained from then on; all others are frozen.
+    """
+
+    epoch: NonNegativeInt
+    learn: str | Globs
 
 
 class Steps(FreezeSchedule):
-    """From epoch e (counted from 0) the parts learn that these globs match, and no others.
+    """An explicit list of the parts that are trained from certain epochs on.
 
-    steps: [{epoch: 0, learn: ["head.*"]}, {epoch: 3, learn: ["*"]}]
+    Args:
+        steps: In order; the first one starts at epoch 0. In a config:
+            `[{epoch: 0, learn: ["head.*"]}, {epoch: 3, learn: ["*"]}]`.
     """
 
-    def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        for step in steps:
-            known = isinstance(step, Mapping) and set(step) == {"epoch", "learn"}
-            if not known or type(step["epoch"]) is not int:
-                raise RequestError(f"freeze.steps: {step} is to be {{epoch: <whole number>, learn: [globs]}}.")
+    def __init__(self, steps: Annotated[Sequence[TrainedFrom], NonEmpty]) -> None:
         self.steps = steps
 
     def __call__(self, parts: Parts, epochs: int) -> tuple[FreezeStep, ...]:
-        starts = [int(step["epoch"]) for step in self.steps]
-        bounds = [*starts, epochs]
-        if not starts or starts[0] != 0 or any(later <= earlier for earlier, later in pairwise(bounds)):
-            raise RequestError(f"freeze.steps: epochs {starts}; they start at 0 and rise to less than {epochs}.")
-        made = []
-        for step, (start, end) in zip(self.steps, pairwise(bounds), strict=True):
-            learning = _matching(parts, step["learn"])
-            made.append(FreezeStep(end - start, frozenset(parts) - frozenset(learning)))
-        return tuple(made)
+        starts = [step.epoch for step in self.steps]
+        spans = list(pairwise([*starts, epochs]))
+        if not starts or starts[0] != 0 or any(end <= start for start, end in spans):
+            raise RequestError(
+                f"freeze.steps: the epochs are {starts}; they must start at 0 and increase, and stay below {epochs}."
+            )
+        freeze_steps = []
+        for step, (start, end) in zip(self.steps, spans, strict=True):
+            trained = _matching(parts, step.learn)
+            freeze_steps.append(FreezeStep(end - start, frozenset(parts) - frozenset(trained)))
+        return tuple(freeze_steps)
 
 
 def _matching(parts: Parts, globs: str | Sequence[str]) -> tuple[str, ...]:
-    return parts.select(*([globs] if isinstance(globs, str) else map(str, globs)))
+    return parts.select(*([globs] if isinstance(globs, str) else globs))

@@ -1,1 +1,1 @@
-"""Tasks that are learnt beside the mask."""
+"""Tasks that are trained beside the mask."""

@@ -1,89 +1,92 @@
-"""Auxiliary tasks: what the model learns beside the mask, to be better at the mask."""
+"""What an auxiliary task is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segrun.data.dataset import Dataset
 from segrun.errors import RequestError
 from segrun.models.backbones.backbone import Level
-from segrun.tasks.losses import Loss
+from segrun.models.heads.head import Head
+from segrun.ranges import NonNegativeFloat
+from segrun.tasks.losses.loss import Loss
 from segrun.types import Sample
 
 
 class Auxiliary(ABC):
-    """One more thing that the model learns beside the mask; its head is dropped after training.
+    """A task that is trained beside the mask to improve the mask; its head is dropped after training.
 
-    name: as in conf/auxiliary; weight: of its loss in the sum; regression: uncertainty weighting (Kendall, Gal,
-    Cipolla, CVPR 2018) has another formula for it. The loss takes the target with a batch dimension in front; its
-    class weights, where it has any, are its own: `Loss.weigh` with the mask's pixels is not for it. dataset: where it
-    learns from other images than the mask, with batch_size of them a batch.
+    What has no label is VOID in uint8 targets and NaN in float ones; the loss leaves it out of sums and normalizers.
 
-    What has no label is VOID in uint8 targets and NaN in float ones, and the loss leaves it out of sums and weights.
+    Args:
+        weight: Factor on the loss in the sum of all tasks.
+        loss: Compares scores and target, each with the batch dimension in front. If it has class weights, the task
+            sets them itself: `Loss.set_class_weights` with the pixels of the mask does not apply.
 
-    Raises:
-        RequestError: a weight below 0.
+    Attributes:
+        late_arguments: Constructor arguments that segrun sets, if the class takes them: `image_labels`, the labels of
+            whole images that the primary dataset brings, by image name. They are no config keys.
+        name: As in the config group `auxiliary`.
+        regression: Whether the loss is a regression, for which uncertainty weighting (Kendall, Gal, Cipolla, CVPR
+            2018) has another formula.
+        dataset: The dataset of a task that is trained on other images than the mask; None for the primary one.
+        batch_size: Images of `dataset` per batch.
     """
 
-    name: str
-    weight: float
-    loss: Loss
-    regression: bool = False
-    dataset: Any = None
+    late_arguments: ClassVar[tuple[str, ...]] = ("image_labels",)
+    name: ClassVar[str]
+    regression: ClassVar[bool] = False
+
+    dataset: Dataset | None = None
     batch_size: int = 0
 
-    def __init__(self, weight: float, loss: Loss) -> None:
-        self.weight, self.loss = weight, loss
-        self.demand("weight", weight >= 0, "0 or more")
+    def __init__(self, weight: NonNegativeFloat, loss: Loss) -> None:
+        self.weight = weight
+        self.loss = loss
 
     @abstractmethod
-    def head(self, levels: Sequence[Level], classes: int) -> nn.Module:
-        """From feature maps, one a level, to scores. `reads`: the places of the maps it uses; `full_size = False`:
-        its scores are to stay as they are. classes: of the mask."""
+    def head(self, levels: Sequence[Level], classes: int) -> Head:
+        """A new head.
+
+        Args:
+            levels: The backbone's.
+            classes: Of the mask.
+        """
 
     @abstractmethod
     def target(self, sample: Sample, classes: int) -> Tensor:
-        """What the scores are compared with, from an augmented sample; of equal shape for all samples of a size."""
+        """What the scores are compared with.
 
-    def meet(self, labels: Mapping[str, str]) -> None:  # noqa: B027
-        """Take the labels of whole images that the data set brings, by name, where it learns such."""
+        Args:
+            sample: After augmentation.
+            classes: Of the mask.
 
-    def check(self, pixels: Tensor, classes: int) -> None:  # noqa: B027 – most have nothing to refuse
-        """pixels: (N, classes) labelled pixels of each training image and class.
-
-        Raises:
-            RequestError: there is nothing in this data to learn the task from.
+        Returns:
+            A tensor whose shape is the same for all samples of one size.
         """
 
-    def check_names(self, names: Sequence[str]) -> None:  # noqa: B027
-        """The same for what is looked up by the training images' names."""
+    def check(self, pixels: Tensor, classes: int) -> None:  # noqa: B027 – most accept all data
+        """Refuse data from which the task cannot be trained.
 
-    def demand(self, option: str, met: bool, wanted: str) -> None:
-        """Raises RequestError, with the option's place and value, where a demand on it is not met."""
-        if not met:
-            raise RequestError(f"auxiliary.{self.name}.{option}={getattr(self, option)}: is to be {wanted}.")
+        Args:
+            pixels: (N, classes) labelled pixels of each training image and class.
+            classes: Of the mask.
 
-    def refuse(self, why: str) -> RequestError:
-        return RequestError(f"auxiliary={self.name}: {why} Leave it out of auxiliary=[…].")
+        Raises:
+            RequestError: The task cannot be trained from this data.
+        """
 
+    def check_names(self, names: Sequence[str]) -> None:  # noqa: B027 – most do not look up images by name
+        """Refuse the names of the training images if no target can be found for them.
 
-class Elementwise(Loss):
-    """Σ between(score, target) over the target's elements that are not NaN, divided by their number.
+        Raises:
+            RequestError: The task cannot be trained with these images.
+        """
 
-    between: one of torch.nn.functional's losses, called with reduction="none".
-    """
-
-    def __init__(self, between: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.between = between
-
-    def normalizers(self, target: Tensor) -> Tensor:
-        return (~target.isnan()).sum().float()[None]
-
-    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        each = self.between(scores, target.nan_to_num(), reduction="none")
-        return torch.where(target.isnan(), 0, each).sum()[None]
+    def refusal(self, reason: str) -> RequestError:
+        """The error for data from which the task cannot be trained."""
+        return RequestError(f"auxiliary={self.name}: {reason} Leave it out of auxiliary=[…].")

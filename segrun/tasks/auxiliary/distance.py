@@ -1,4 +1,4 @@
-"""How far each pixel is from the next class."""
+"""Auxiliary task: distance of each pixel to the nearest other class."""
 
 from __future__ import annotations
 
@@ -10,60 +10,76 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from segrun.models.backbones.backbone import Level
-from segrun.tasks.auxiliary.auxiliary import Auxiliary, Elementwise
-from segrun.tasks.auxiliary.heads import ConvHead
+from segrun.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
+from segrun.tasks.auxiliary.auxiliary import Auxiliary
+from segrun.tasks.auxiliary.heads.conv import ConvHead
+from segrun.tasks.losses.elementwise import Elementwise
 from segrun.types import VOID, Sample
 
 
 class Distance(Auxiliary):
-    """The Euclidean distance to the nearest pixel of another class, over `reach` pixels and at most 1 (after Bischke
-    et al., ICIP 2019, who sort it into bins). NaN at void, and where void is nearer than both: what it hides may be.
+    """The Euclidean distance to the nearest pixel of another class, divided by `reach`, at most 1. Smooth L1 loss.
 
-    Smooth L1; beta: the error below which it is squared. stride: the map that is read; null for all of them.
-    channels: of the head. Target: (1, H, W) float32.
+    After Bischke et al., ICIP 2019, who sort the distance into bins. It is NaN at void, and where void is nearer than
+    another class and `reach`, because void could hide one. Target: (1, H, W) float32.
 
-    Raises:
-        RequestError: reach or beta not above 0.
+    Args:
+        weight: See `Auxiliary`.
+        reach: In pixels.
+        beta: The error below which the loss is quadratic.
+        channels: Of the head.
+        stride: Of the map that the head uses; None for all maps.
     """
 
     name = "distance"
     regression = True
 
-    def __init__(self, weight: float, reach: float, beta: float, channels: int, stride: int | None) -> None:
+    def __init__(
+        self,
+        weight: NonNegativeFloat,
+        reach: PositiveFloat,
+        beta: PositiveFloat,
+        channels: PositiveInt,
+        stride: PositiveInt | None,
+    ) -> None:
         super().__init__(weight, Elementwise(partial(F.smooth_l1_loss, beta=beta)))
-        self.reach, self.beta, self.channels, self.stride = reach, beta, channels, stride
-        self.demand("reach", reach > 0, "above 0 pixels")
-        self.demand("beta", beta > 0, "above 0")
+        self.reach = reach
+        self.channels = channels
+        self.stride = stride
 
-    def head(self, levels: Sequence[Level], classes: int) -> nn.Module:
+    def head(self, levels: Sequence[Level], classes: int) -> ConvHead:
         return ConvHead(levels, 1, self.channels, self.stride)
 
     def target(self, sample: Sample, classes: int) -> Tensor:
         mask = sample.mask.numpy()
-        hidden, found = _to_nearest(mask == VOID), np.full(mask.shape, np.nan, np.float32)
-        more = math.ceil(self.reach)  # what is further off than this cannot change the target
-        for kind, box in enumerate(find_objects(np.where(mask == VOID, 0, mask.astype(np.int32) + 1))):
+        to_void = _distance_to(mask == VOID)
+        target = np.full(mask.shape, np.nan, np.float32)
+        margin = math.ceil(self.reach)  # pixels further away cannot change the target
+        labels = np.where(mask == VOID, 0, mask.astype(np.int32) + 1)
+        for class_index, box in enumerate(find_objects(labels)):
             if box is None:
                 continue
-            window = tuple(slice(max(0, side.start - more), side.stop + more) for side in box)
-            near = mask[window]
-            other = np.minimum(_to_nearest((near != kind) & (near != VOID)), self.reach)
-            target = np.where(hidden[window] < other, np.nan, other / self.reach)
-            found[window][near == kind] = target[near == kind]
-        return torch.from_numpy(found)[None]
+            window = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
+            classes_inside = mask[window]
+            other = (classes_inside != class_index) & (classes_inside != VOID)
+            distance = np.minimum(_distance_to(other), self.reach)
+            known = np.where(to_void[window] < distance, np.nan, distance / self.reach)
+            of_class = classes_inside == class_index
+            target[window][of_class] = known[of_class]
+        return torch.from_numpy(target)[None]
 
     def check(self, pixels: Tensor, classes: int) -> None:
         if not ((pixels > 0).sum(1) > 1).any():
-            raise self.refuse(f"none of the {len(pixels)} training images shows two classes: no distance is below 1.")
+            raise self.refusal(f"none of the {len(pixels)} training images shows two classes: no distance is below 1.")
 
 
-def _to_nearest(there: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Each pixel's distance to the nearest one of `there`; infinite where there is none."""
-    if not there.any():
-        return np.full(there.shape, np.inf)
-    distances: NDArray[np.float64] = distance_transform_edt(~there)
+def _distance_to(pixels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(H, W): the distance of each pixel to the nearest true one; infinite if there is none."""
+    if not pixels.any():
+        return np.full(pixels.shape, np.inf)
+    distances: NDArray[np.float64] = distance_transform_edt(~pixels)
     return distances

@@ -1,4 +1,4 @@
-"""What is to be learnt of a sample, for every task."""
+"""The targets of all tasks for a sample."""
 
 from __future__ import annotations
 
@@ -14,15 +14,28 @@ from segrun.types import VOID, Sample
 
 @dataclass(frozen=True)
 class Targets:
-    """sample → the target of each task. classes: of the primary mask; source: the task whose own data set the sample
-    comes from. The mask of another data set says nothing of the primary classes: to the other tasks it is void."""
+    """sample → the target of each task by its name.
+
+    Attributes:
+        auxiliary: The auxiliary tasks by name.
+        classes: Of the primary mask.
+        source: The task whose dataset the sample comes from. The mask of another dataset says nothing about the
+            primary classes: for the other tasks it is void.
+    """
 
     auxiliary: Mapping[str, Auxiliary]
     classes: int
     source: str = "mask"
 
     def __call__(self, sample: Sample) -> dict[str, Tensor]:
-        # nor does its name, which an image of the primary data set may have, too
-        shown = sample if self.source == "mask" else Sample("", sample.image, torch.full_like(sample.mask, VOID))
-        found = {name: task.target(shown, self.classes) for name, task in self.auxiliary.items()}
-        return {"mask": shown.mask, **found, self.source: sample.mask}
+        primary = sample if self.source == "mask" else _without_labels(sample)
+        targets = {"mask": primary.mask}
+        for name, task in self.auxiliary.items():
+            targets[name] = task.target(primary, self.classes)
+        targets[self.source] = sample.mask
+        return targets
+
+
+def _without_labels(sample: Sample) -> Sample:
+    """The image alone, also without its name, which an image of the primary dataset may have as well."""
+    return Sample("", sample.image, torch.full_like(sample.mask, VOID))

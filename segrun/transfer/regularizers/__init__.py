@@ -1,1 +1,1 @@
-"""Additions to the loss that use the pretrained weights."""
+"""Penalties that are added to the loss and use the pretrained model."""

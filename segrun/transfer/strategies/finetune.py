@@ -1,160 +1,131 @@
-"""Strategies: what of the pretrained model is adapted, and at which relative learning rate."""
+"""Fine-tuning: the pretrained weights are trained further, and variants that need only other settings."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
-from segrun.errors import RequestError, join_names
-from segrun.models.parts import ALL, Kind, Parts, Weights
-from segrun.models.segmenter import Segmenter
+from segrun.errors import RequestError
+from segrun.models.parts import ALL, Kind, Parts
+from segrun.ranges import LRMultiplier, NonEmpty
 from segrun.transfer.freeze import FreezeSchedule, FreezeStep
 from segrun.transfer.plan import PartSettings, Phase, Plan
+from segrun.transfer.strategies.strategy import Strategy
 
 NORM: frozenset[Kind] = frozenset(("norm_weight", "norm_bias"))
 
-
-NEEDS = {
-    "heads_first": "this strategy begins with the heads alone and lets the backbone learn later; this freeze schedule "
-    "does not. Use freeze=head_first or freeze=gradual, or strategy=finetune.",
-    "some_frozen": "this strategy teaches some blocks of the backbone and freezes the others; this freeze schedule "
-    "does not. Use freeze=surgical or freeze=stages, or strategy=finetune.",
+Needs = Literal["heads_first", "some_frozen"]
+UNMET: Mapping[Needs, str] = {
+    "heads_first": "this strategy trains the heads alone first and the backbone later; this freeze schedule does not. "
+    "Use freeze=head_first or freeze=gradual, or strategy=finetune.",
+    "some_frozen": "this strategy trains some parts of the backbone and freezes the others; this freeze schedule does "
+    "not. Use freeze=surgical or freeze=stages, or strategy=finetune.",
 }
 
 
-class Strategy(ABC):
-    """Makes the plan from names alone; it never sees the optimizer or the loop."""
-
-    def adapt(self, model: Segmenter) -> list[str]:
-        """Insert what the strategy adds to a model that has its pretrained weights; returns what to say of it."""
-        return []
-
-    @abstractmethod
-    def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
-        """Raises RequestError where the freeze schedule or the model contradicts the strategy."""
-
-    def export(self, model: Segmenter) -> None:  # noqa: B027 – most strategies insert nothing
-        """Merge what `adapt` has inserted, as far as that can be done exactly: for the checkpoint that is kept."""
-
-    def candidates(self, kept: Sequence[Weights]) -> Iterator[tuple[str, Weights]]:
-        """Weights to try after training, with their names. kept: those at the ends of the phases with `keep`, in order.
-        Statistics are estimated anew, they are scored on val, and the best are kept, if better than any epoch's."""
-        yield from ()
-
-
 class Finetune(Strategy):
-    """Everything that the freeze schedule leaves free learns, the backbone at `backbone_lr` of the rate.
+    """Everything that the freeze schedule does not freeze is trained, the backbone at its own learning rate.
 
-    kinds: of the backbone's parameters just these learn (BitFit: Ben Zaken et al., ACL 2022: the biases; in a ResNet
-    only norms have any); null: all. statistics: whether the backbone's norms collect statistics.
-    restart: the learning-rate schedule begins anew with each phase (LP-FT: Kumar et al., ICLR 2022).
-    later_lr: scale of all rates after the first phase. needs: what the freeze schedule is to do, where the method
-    consists in it: "heads_first" or "some_frozen".
+    Args:
+        backbone_lr: LR multiplier of the backbone.
+        kinds: Only these kinds of the backbone's parameters are trained (BitFit: Ben Zaken et al., ACL 2022: the
+            biases; in a ResNet only norms have any); None for all.
+        statistics: Whether the backbone's norms collect batch statistics.
+        restart: Whether the learning-rate schedule restarts with each phase (LP-FT: Kumar et al., ICLR 2022).
+        later_lr: LR multiplier of all parts after the first phase.
+        needs: What the freeze schedule must do for the method to make sense: train the heads alone first
+            ("heads_first"), or freeze some but not all parts of the backbone ("some_frozen"); None for no condition.
     """
 
     def __init__(
         self,
-        backbone_lr: float,
-        kinds: Sequence[Kind] | None = None,
+        backbone_lr: LRMultiplier,
+        kinds: Annotated[Sequence[Kind], NonEmpty] | None = None,
         statistics: bool = True,
         restart: bool = False,
-        later_lr: float = 1.0,
-        needs: str | None = None,
+        later_lr: LRMultiplier = 1.0,
+        needs: Needs | None = None,
     ) -> None:
-        for key, rate in (("backbone_lr", backbone_lr), ("later_lr", later_lr)):
-            if rate <= 0:
-                raise RequestError(f"strategy.{key}={rate}: above 0; freeze=backbone makes it stand still.")
-        if unknown := [kind for kind in kinds or () if kind not in get_args(Kind)]:
-            raise RequestError(f"strategy.kinds: {join_names(unknown)}; choose {', '.join(get_args(Kind))}.")
-        self.backbone_lr, self.statistics, self.restart, self.later_lr = backbone_lr, statistics, restart, later_lr
-        if needs not in (None, *NEEDS):
-            raise RequestError(f"strategy.needs={needs}: choose null, {', '.join(NEEDS)}.")
-        self.needs = needs
+        self.backbone_lr = backbone_lr
         self.kinds: frozenset[Kind] = ALL if kinds is None else frozenset(kinds)
+        self.statistics = statistics
+        self.restart = restart
+        self.later_lr = later_lr
+        self.needs = needs
 
-    def scales(self, parts: Parts) -> Mapping[str, float]:
-        """The share of the rate of each part."""
+    def lr_multipliers(self, parts: Parts) -> Mapping[str, float]:
+        """The LR multiplier of each part."""
         return {name: self.backbone_lr if name in parts.backbone else 1.0 for name in parts}
 
     def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
-        steps, scales = freeze(parts, epochs), self.scales(parts)
+        steps = freeze(parts, epochs)
+        lr_multipliers = self.lr_multipliers(parts)
         if "weight" not in self.kinds:
             self._check_kinds(parts, steps)
-        frozen = [step.frozen.intersection(parts.backbone) for step in steps]
-        every = len(parts.backbone)
-        does = {
-            "heads_first": len(frozen[0]) == every > len(frozen[-1]),
-            "some_frozen": all(0 < len(one) < every for one in frozen),
-        }
-        if self.needs is not None and not does[self.needs]:
-            raise RequestError(NEEDS[self.needs])
+        if self.needs is not None and not _does(self.needs, parts, steps):
+            raise RequestError(UNMET[self.needs])
         phases = []
         for index, step in enumerate(steps):
-            learn = {}
-            for name in parts:
-                how = self._learn(parts, name, step, scales[name] * (self.later_lr if index else 1.0))
-                if any(p.kind in how.kinds for p in parts[name].parameters):
-                    learn[name] = how
+            later_lr = self.later_lr if index else 1.0
             phases.append(
-                Phase(_name(parts, step), step.epochs, learn, schedule="restart" if self.restart else "continue")
+                Phase(
+                    _phase_name(parts, step),
+                    step.epochs,
+                    self._trainable(parts, step, {name: lr * later_lr for name, lr in lr_multipliers.items()}),
+                    schedule="restart" if self.restart else "continue",
+                )
             )
         return Plan(tuple(phases))
 
-    def _learn(self, parts: Parts, name: str, step: FreezeStep, scale: float) -> PartSettings:
+    def _trainable(
+        self, parts: Parts, step: FreezeStep, lr_multipliers: Mapping[str, float]
+    ) -> dict[str, PartSettings]:
+        """The settings of the parts with a parameter that is trained during this step."""
+        trainable = {}
+        for name, part in parts.items():
+            settings = self._settings(name in parts.backbone, name, step, lr_multipliers[name])
+            if any(parameter.kind in settings.kinds for parameter in part.parameters):
+                trainable[name] = settings
+        return trainable
+
+    def _settings(self, in_backbone: bool, name: str, step: FreezeStep, lr_multiplier: float) -> PartSettings:
         if name in step.frozen:
-            return PartSettings(NORM if name in step.thawed else frozenset(), scale, statistics=self.statistics)
-        if name not in parts.backbone:
-            return PartSettings(lr_scale=scale)
-        return PartSettings(self.kinds, scale, statistics=self.statistics and name not in step.resting)
+            kinds: frozenset[Kind] = NORM if name in step.trainable_norms else frozenset()
+            return PartSettings(kinds, lr_multiplier, statistics=self.statistics)
+        if not in_backbone:
+            return PartSettings(lr_multiplier=lr_multiplier)
+        statistics = self.statistics and name not in step.frozen_statistics
+        return PartSettings(self.kinds, lr_multiplier, statistics=statistics)
 
     def _check_kinds(self, parts: Parts, steps: Sequence[FreezeStep]) -> None:
+        kinds = sorted(self.kinds)
         if any(step.frozen.intersection(parts.backbone) for step in steps):
             raise RequestError(
-                f"this strategy adapts the backbone by its {' and '.join(sorted(self.kinds))} parameters alone, all of "
-                "them from the first step; a freeze schedule would freeze these, too. Use freeze=none."
+                f"this strategy trains only the {' and '.join(kinds)} parameters of the backbone, all of them from the "
+                "first step; a freeze schedule would freeze these, too. Use freeze=none."
             )
         if not any(p.kind in self.kinds for name in parts.backbone for p in parts[name].parameters):
-            raise RequestError(f"this backbone has no parameters of the kinds {', '.join(sorted(self.kinds))}.")
+            raise RequestError(f"this backbone has no parameters of the kinds {', '.join(kinds)}.")
 
 
-class FeatureExtraction(Finetune):
-    """The backbone stands still throughout, only the heads learn."""
-
-    def __init__(self) -> None:
-        super().__init__(backbone_lr=1.0)
-
-    def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
-        plan = super().plan(parts, freeze, epochs)
-        if any(name in phase.learn for phase in plan.phases for name in parts.backbone):
-            raise RequestError(
-                "strategy=feature_extraction keeps the backbone frozen, but this freeze schedule lets it learn. "
-                "Use freeze=backbone, or strategy=finetune."
-            )
-        return plan
+def _does(needs: Needs, parts: Parts, steps: Sequence[FreezeStep]) -> bool:
+    """Whether the freeze schedule does what the strategy needs."""
+    total = len(parts.backbone)
+    frozen_counts = [len(step.frozen.intersection(parts.backbone)) for step in steps]
+    if needs == "heads_first":
+        return frozen_counts[0] == total and frozen_counts[-1] < total
+    return all(0 < count < total for count in frozen_counts)
 
 
-class Scratch(Finetune):
-    """The control: the same network and budget from random weights, one rate for all of it."""
-
-    def __init__(self) -> None:
-        super().__init__(backbone_lr=1.0)
-
-    def plan(self, parts: Parts, freeze: FreezeSchedule, epochs: int) -> Plan:
-        if any(part.loaded for part in parts.values()):
-            raise RequestError(
-                "strategy=scratch starts from random weights: leave backbone.weights at none, init_from at null."
-            )
-        return super().plan(parts, freeze, epochs)
-
-
-def _name(parts: Parts, step: FreezeStep) -> str:
+def _phase_name(parts: Parts, step: FreezeStep) -> str:
+    """ "heads", "all", "from layer3", or the first trained parts of the backbone."""
     backbone = parts.backbone
-    learning = [name for name in backbone if name not in step.frozen]
-    if not learning:
+    trained = [name for name in backbone if name not in step.frozen]
+    if not trained:
         return "heads"
     if not step.frozen:
         return "all"
-    if learning == list(backbone[-len(learning) :]):
-        return f"from {learning[0].removeprefix('backbone.')}"
-    return " ".join(name.removeprefix("backbone.") for name in learning[:3]) + ("…" if len(learning) > 3 else "")
+    stages = [name.removeprefix("backbone.") for name in trained]
+    if trained == list(backbone[-len(trained) :]):
+        return f"from {stages[0]}"
+    return " ".join(stages[:3]) + ("…" if len(stages) > 3 else "")
