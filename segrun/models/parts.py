@@ -1,4 +1,7 @@
-"""Parts: the named, ordered pieces of a model that freezing, rates and terms speak of. Names only, no tensors."""
+"""Parts: the named, ordered pieces of a model to which freezing, learning rates and regularizers refer.
+
+Names only, no tensors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Kind = Literal["weight", "bias", "norm_weight", "norm_bias", "token", "adapter"]
 ALL: frozenset[Kind] = frozenset(get_args(Kind))
 
 NORMS = (
-    nn.modules.batchnorm._NormBase,
+    nn.modules.batchnorm._NormBase,  # private to torch, but the only common base of batch and instance norms
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
@@ -26,12 +29,22 @@ NORMS = (
 
 
 class Adapter(nn.Module):
-    """Marks what is inserted into a pretrained model to learn in its place: all parameters inside are adapters'."""
+    """Base class of modules that are inserted into a pretrained model to learn in its place.
+
+    All parameters inside are of the kind "adapter".
+    """
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is known of a parameter without its values. loaded: it came from pretrained weights."""
+    """What is known of a parameter without its values.
+
+    Attributes:
+        name: Its full name in the model.
+        kind: What it does; see `kind_of`.
+        size: How many values it has.
+        loaded: It came from pretrained weights.
+    """
 
     name: str
     kind: Kind
@@ -41,8 +54,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Part:
-    """parameters: each parameter of the model is in exactly one part; modules: the roots of its modules, without
-    those of parameters that belong to the model itself (a class token)."""
+    """One part of a model.
+
+    Attributes:
+        name: Such as `backbone.layer1` or `head.mask`.
+        parameters: Each parameter of the model is in exactly one part.
+        modules: Paths of the part's topmost modules. Single parameters, such as a class token, are not among them.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -50,6 +68,7 @@ class Part:
 
     @property
     def size(self) -> int:
+        """How many parameter values the part has."""
         return sum(p.size for p in self.parameters)
 
     @property
@@ -74,10 +93,13 @@ class Parts(Mapping[str, Part]):
         return len(self._parts)
 
     def select(self, *globs: str) -> tuple[str, ...]:
-        """The names of the parts that any of the globs matches, in order.
+        """The names of the parts that any of the globs matches, in model order.
+
+        Args:
+            globs: Shell patterns, such as `backbone.layer[34]`.
 
         Raises:
-            RequestError: a glob that matches nothing; the names are listed.
+            RequestError: A glob matches no part. The message lists the parts.
         """
         for glob in globs:
             if not fnmatch.filter(self, glob):
@@ -86,48 +108,72 @@ class Parts(Mapping[str, Part]):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Of all parts, in order."""
+        """The parameters of all parts, in order."""
         return tuple(p for part in self.values() for p in part.parameters)
 
     @property
     def backbone(self) -> tuple[str, ...]:
+        """The names of the backbone's stages, without its new parts."""
         return tuple(name for name in self if name.startswith("backbone."))
 
 
-def parts_of(model: nn.Module, modules: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()) -> Parts:
-    """Parts from part name → paths of modules and single parameters.
+def parts_of(model: nn.Module, paths: Mapping[str, Sequence[str]], loaded: Iterable[str] = ()) -> Parts:
+    """The parts of a model. A part without parameters, such as a stage that only pools, is left out.
+
+    Args:
+        model: The model.
+        paths: Part name → paths of its modules and single parameters.
+        loaded: Names of the tensors that came from pretrained weights.
 
     Raises:
-        ValueError: a parameter that no part, or more than one, would hold.
+        ValueError: A parameter is in no part, or in more than one.
     """
-    came = set(loaded)
-    held = {name for name, _ in model.named_modules()}
-    owner: dict[str, str] = {}
+    loaded_names = set(loaded)
+    module_names = {name for name, _ in model.named_modules()}
+    owners = _owners(model, paths)
     parts = []
-    for part, paths in modules.items():
-        inside = []
-        for name, parameter in model.named_parameters():
-            if not any(name.startswith(f"{path}.") or name == path for path in paths):
-                continue
-            if name in owner:
-                raise ValueError(f"{name} is in both {owner[name]} and {part}")
-            owner[name] = part
-            inside.append(Parameter(name, _kind_in(model, name), parameter.numel(), plain(name) in came))
-        if inside:  # a stage that only pools is no part
-            parts.append(Part(part, tuple(inside), tuple(path for path in paths if path in held)))
-    if orphans := [name for name, _ in model.named_parameters() if name not in owner]:
-        raise ValueError(f"no part holds {', '.join(orphans[:5])}")
+    for part, inside in paths.items():
+        parameters = tuple(
+            Parameter(name, _kind_in(model, name), parameter.numel(), plain_name(name) in loaded_names)
+            for name, parameter in model.named_parameters()
+            if owners[name] == part
+        )
+        if parameters:
+            parts.append(Part(part, parameters, tuple(path for path in inside if path in module_names)))
     return Parts(parts)
 
 
-def plain(name: str) -> str:
-    """The parameter's name without a parametrization: torch makes `parametrizations.weight.original` of `weight`."""
+def _owners(model: nn.Module, paths: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Parameter name → part name."""
+    owners: dict[str, str] = {}
+    for part, inside in paths.items():
+        for name, _ in model.named_parameters():
+            if not any(name == path or name.startswith(f"{path}.") for path in inside):
+                continue
+            if name in owners:
+                raise ValueError(f"{name} is in both {owners[name]} and {part}")
+            owners[name] = part
+    orphans = [name for name, _ in model.named_parameters() if name not in owners]
+    if orphans:
+        raise ValueError(f"no part holds {', '.join(orphans[:5])}")
+    return owners
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without a parametrization: torch turns `weight` into `parametrizations.weight.original`."""
     return re.sub(r"\bparametrizations\.(\w+)\.original$", r"\1", name)
 
 
 def kind_of(module: nn.Module, name: str) -> Kind:
-    """Every parameter is of exactly one kind: an adapter's, a norm's own scale or shift, a bias, a token (class token,
-    position embedding: held by a module that is no layer), or a weight."""
+    """What a parameter does. Every parameter has exactly one kind.
+
+    An adapter's parameter, a norm's scale or shift, another bias, a token (class token or position embedding, which
+    belongs to a module that is no layer), or a weight.
+
+    Args:
+        module: The module that holds the parameter directly.
+        name: The parameter's name in it.
+    """
     if isinstance(module, Adapter):
         return "adapter"
     is_bias = name == "bias" or name.endswith("_bias")
@@ -141,10 +187,10 @@ def kind_of(module: nn.Module, name: str) -> Kind:
 
 
 def _kind_in(model: nn.Module, name: str) -> Kind:
-    *path, own = plain(name).split(".")
+    *path, parameter = plain_name(name).split(".")
     module = model
     for step in path:
         module = module.get_submodule(step)
-        if isinstance(module, Adapter):  # whatever it is inside
+        if isinstance(module, Adapter):  # also for layers inside an adapter
             return "adapter"
-    return kind_of(module, own)
+    return kind_of(module, parameter)

@@ -7,50 +7,77 @@ from collections.abc import Sequence
 from torch import nn
 
 
-def obstacle(model: nn.Module, paths: Sequence[str]) -> str | None:
-    """What in these modules would not compute the same after dilation, if anything."""
+def find_obstacle(model: nn.Module, paths: Sequence[str]) -> str | None:
+    """Why these modules would not compute the same after dilation; None where they would.
+
+    Args:
+        model: The module that holds them.
+        paths: Their paths in it.
+    """
     for path in paths:
         for module in model.get_submodule(path).modules():
-            kind = type(module).__name__
-            if isinstance(module, nn.AvgPool2d) and _side(module.stride) > 1:
-                return f"{kind} halves the map"
-            if isinstance(module, nn.MaxPool2d) and module.ceil_mode:
-                return f"{kind} rounds up"
-            if isinstance(module, nn.Conv2d) and module.stride[0] > 1 and module.kernel_size[0] % 2 == 0:
-                return f"{kind} has an even kernel of {module.kernel_size[0]}"
-            if "PatchMerging" in kind or "Attention" in kind:
-                return f"{kind} is no convolution"
+            reason = _obstacle(module)
+            if reason is not None:
+                return f"{type(module).__name__} {reason}"
     return None
 
 
-def dilate(model: nn.Module, paths: Sequence[str], rate: int, after: int) -> None:
-    """Take the stride out of a stage, the modules at `paths`, and spread its kernels instead, so that at the
-    positions that remain it computes just what it did: what comes before the stride is spread by `rate`, what
-    follows by `after`."""
-    strided = False
-    inside = ((path, name) for path in paths for name, _ in model.get_submodule(path).named_modules())
-    for name in [f"{path}.{name}" if name else path for path, name in inside]:
-        module = model.get_submodule(name)
+def _obstacle(module: nn.Module) -> str | None:
+    if isinstance(module, nn.AvgPool2d) and _side(module.stride) > 1:
+        return "halves the map"
+    if isinstance(module, nn.MaxPool2d) and module.ceil_mode:
+        return "rounds up"
+    if isinstance(module, nn.Conv2d) and module.stride[0] > 1 and module.kernel_size[0] % 2 == 0:
+        return f"has an even kernel of {module.kernel_size[0]}"
+    if any(word in type(module).__name__ for word in ("PatchMerging", "Attention")):
+        return "is not a convolution"
+    return None
+
+
+def dilate(model: nn.Module, paths: Sequence[str], before: int, after: int) -> None:
+    """Replace the stride of a stage by dilation: at the positions that remain it computes exactly what it did.
+
+    Args:
+        model: The module that holds the stage.
+        paths: The paths of the stage's modules.
+        before: Dilation of the kernels up to and including the one with the stride.
+        after: Dilation of the kernels behind it.
+    """
+    stride_removed = False
+    for path in _module_paths(model, paths):
+        module = model.get_submodule(path)
         if isinstance(module, nn.MaxPool2d):
-            model.set_submodule(name, _dilated_pool(module, rate))
-            strided = True
+            model.set_submodule(path, _dilated_pool(module, before))
+            stride_removed = True
         elif isinstance(module, nn.Conv2d):
-            own = module.stride[0] > 1
-            spread = rate if own or not strided else after
-            strided = strided or own
-            module.stride = (1, 1)
-            module.dilation = (module.dilation[0] * spread, module.dilation[1] * spread)
-            if isinstance(module.padding, tuple):
-                module.padding = (int(module.padding[0]) * spread, int(module.padding[1]) * spread)
+            has_stride = module.stride[0] > 1
+            _dilate_convolution(module, before if has_stride or not stride_removed else after)
+            stride_removed = stride_removed or has_stride
 
 
-def _dilated_pool(pool: nn.MaxPool2d, rate: int) -> nn.Module:
+def _module_paths(model: nn.Module, paths: Sequence[str]) -> list[str]:
+    """The paths of all modules at and below `paths`; a list, since the caller replaces modules."""
+    all_paths = []
+    for path in paths:
+        for name, _ in model.get_submodule(path).named_modules():
+            all_paths.append(f"{path}.{name}" if name else path)
+    return all_paths
+
+
+def _dilate_convolution(conv: nn.Conv2d, dilation: int) -> None:
+    conv.stride = (1, 1)
+    conv.dilation = (conv.dilation[0] * dilation, conv.dilation[1] * dilation)
+    if isinstance(conv.padding, tuple):
+        conv.padding = (int(conv.padding[0]) * dilation, int(conv.padding[1]) * dilation)
+
+
+def _dilated_pool(pool: nn.MaxPool2d, dilation: int) -> nn.Module:
     kernel, padding = _side(pool.kernel_size), _side(pool.padding)
-    reach = (kernel - 1) * rate  # how far the window looks ahead
-    before = padding * rate
+    reach = (kernel - 1) * dilation  # from the first to the last position of the window
+    before = padding * dilation
     return nn.Sequential(
         nn.ConstantPad2d((before, reach - before, before, reach - before), float("-inf")),
-        nn.MaxPool2d(kernel, stride=1, dilation=rate),
+        nn.MaxPool2d(kernel, stride=1, dilation=dilation),
     )
 
 

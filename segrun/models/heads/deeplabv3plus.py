@@ -3,50 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from segrun.models.backbones.backbone import Level
-from segrun.models.heads.aspp import ASPP, conv, spread
-from segrun.models.heads.blocks import ConvNormAct, initialise, level_at, upsampled
+from segrun.models.heads.aspp import ASPP, dilations_for
+from segrun.models.heads.blocks import ConvNormAct, conv3x3
+from segrun.models.heads.head import Head
+from segrun.models.heads.initialization import initialize_head
+from segrun.models.heads.levels import level_at
+from segrun.models.heads.resize import resize_like
+from segrun.ranges import FractionBelowOne, NonEmpty, OutputStride, PositiveInt
 
 
-class DeepLabV3Plus(nn.Module):
-    """DeepLabV3+ (Chen et al., ECCV 2018): ASPP on the deepest map, upsampled to stride 4, joined with the
-    stride-4 map cut down to `low` channels, then a 3×3 decoder.
+class DeepLabV3Plus(Head):
+    """DeepLabV3+ (Chen et al., ECCV 2018).
 
-    rates: dilations for output stride 16; they are doubled at 8 and halved at 32. separable: depthwise-
-    separable ASPP and decoder. Output: (B, outputs, H/4, W/4).
+    ASPP on the deepest map is upsampled to stride 4 and concatenated with the stride-4 map, which a 1×1 convolution
+    reduces to `low` channels; a 3×3 decoder follows. Output: (B, outputs, H / 4, W / 4).
+
+    Args:
+        levels: The backbone's.
+        outputs: Channels of the output.
+        channels: Channels of the ASPP and of the decoder.
+        low: Channels of the reduced stride-4 map.
+        rates: Dilations at output stride 16. They are doubled at 8 and halved at 32.
+        separable: Depthwise-separable ASPP and decoder.
+        dropout: Probability behind the ASPP.
+        output_stride: Of the deepest map, if the backbone can be dilated.
 
     Raises:
-        RequestError: the backbone has no map at stride 4.
+        LacksLevel: The backbone has no map at stride 4.
     """
 
     def __init__(
         self,
         levels: Sequence[Level],
         outputs: int,
-        channels: int,
-        low: int,
-        rates: Sequence[int],
+        channels: PositiveInt,
+        low: PositiveInt,
+        rates: Annotated[Sequence[PositiveInt], NonEmpty],
         separable: bool,
-        dropout: float,
+        dropout: FractionBelowOne,
+        output_stride: OutputStride | None = None,
     ) -> None:
         super().__init__()
-        self.fine = level_at(levels, 4, "deeplabv3plus")
-        self.levels_used = (self.fine, len(levels) - 1)
-        self.aspp = ASPP(levels[-1].channels, channels, spread(rates, levels), separable, dropout)
-        self.after = conv(channels, channels, separable) if separable else nn.Identity()
-        self.low = ConvNormAct(levels[self.fine].channels, low, 1)
-        decoder = [conv(channels + low, channels, separable)]
+        self.output_stride = output_stride
+        self.fine_level = level_at(levels, 4, "deeplabv3plus")
+        self.levels_used = (self.fine_level, len(levels) - 1)
+        self.aspp = ASPP(levels[-1].channels, channels, dilations_for(rates, levels), separable, dropout)
+        self.after = conv3x3(channels, channels, separable) if separable else nn.Identity()
+        self.low = ConvNormAct(levels[self.fine_level].channels, low, 1)
+        decoder = [conv3x3(channels + low, channels, separable)]
         if not separable:
-            decoder.append(conv(channels, channels, separable))
+            decoder.append(conv3x3(channels, channels, separable))
         self.decoder = nn.Sequential(*decoder)
         self.output = nn.Conv2d(channels, outputs, 1)
-        initialise(self, self.output)
+        initialize_head(self, self.output)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        fine = features[self.fine]
-        deep = upsampled(self.after(self.aspp(features[-1])), fine)
+        fine = features[self.fine_level]
+        deep = resize_like(self.after(self.aspp(features[-1])), fine)
         return self.output(self.decoder(torch.cat((deep, self.low(fine)), 1)))  # type: ignore[no-any-return]

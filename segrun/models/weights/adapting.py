@@ -1,4 +1,4 @@
-"""Pretrained tensors for images of other channels and other sizes."""
+"""Pretrained tensors for images of another number of channels or another size."""
 
 from __future__ import annotations
 
@@ -9,62 +9,96 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segrun.errors import RequestError
-
 
 def input_kernel(module: nn.Module) -> str | None:
-    """The name of the first convolution's weight."""
-    first = next((name for name, part in module.named_modules() if isinstance(part, nn.Conv2d)), None)
-    return None if first is None else f"{first}.weight"
+    """The name of the first convolution's weight; None for a module without convolutions."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Conv2d):
+            return f"{name}.weight"
+    return None
 
 
-def with_channels(module: nn.Module, channels: int) -> None:
-    """Give the module a first convolution that takes `channels`, with new weights until some are loaded."""
-    if channels < 1:
-        raise RequestError(f"backbone.in_channels={channels}: at least 1.")
-    name = input_kernel(module)
-    first = module.get_submodule((name or "").removesuffix(".weight"))
-    assert isinstance(first, nn.Conv2d)
-    if channels != first.in_channels:
-        first.in_channels = channels
-        first.weight = nn.Parameter(fold_channels(first.weight.detach(), channels))
+def set_in_channels(module: nn.Module, channels: int) -> None:
+    """Let the module's first convolution take images of `channels`, by folding its kernel."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            if part.in_channels != channels:
+                part.in_channels = channels
+                part.weight = nn.Parameter(fold_channels(part.weight.detach(), channels))
+            return
 
 
 def fold_channels(kernel: Tensor, channels: int) -> Tensor:
-    """(O, C, h, w) → (O, channels, h, w) with the same answer where all (normalised) channels are equal.
+    """A first kernel for images of another number of channels.
 
-    Fewer channels: those that fall together, in turns, are summed (RGB to one: summed over the colours). More: the
-    given ones are taken in turns and each is shared out among its copies.
+    The convolution's output stays the same where all (normalised) channels of an image are equal. With fewer channels,
+    kernel channels i, i + channels, i + 2 · channels, … are summed (RGB to one channel: the sum over the colours). With
+    more, the kernel's channels are repeated in turn and each is divided by the number of its copies.
+
+    Args:
+        kernel: (outputs, C, h, w).
+        channels: The images' channels.
+
+    Returns:
+        (outputs, channels, h, w).
     """
     given = kernel.shape[1]
     if channels < given:
         folded = kernel.new_zeros(kernel.shape[0], channels, *kernel.shape[2:])
         return folded.index_add_(1, torch.arange(given, device=kernel.device) % channels, kernel)
-    place = torch.arange(channels, device=kernel.device) % given
-    copies = torch.bincount(place, minlength=given)[place] if not kernel.is_meta else place + 1
-    return kernel[:, place] / copies.view(1, -1, 1, 1)
+    sources = [index % given for index in range(channels)]
+    copies = torch.tensor([sources.count(source) for source in sources], device=kernel.device)
+    return kernel[:, torch.tensor(sources, device=kernel.device)] / copies.view(1, -1, 1, 1)
 
 
 def fold_statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations a channel, in the way of `fold_channels`: cycled, or averaged where they fall together."""
-    groups = [values[place::channels] for place in range(min(channels, len(values)))]
-    return tuple(sum(group) / len(group) for group in (groups[i % len(groups)] for i in range(channels)))
+    """Means or standard deviations per channel for images of another number of channels.
+
+    As in `fold_channels`: repeated in turn, or averaged over the channels that are summed there.
+    """
+    groups = [values[index::channels] for index in range(min(channels, len(values)))]
+    averages = [sum(group) / len(group) for group in groups]
+    return tuple(averages[index % len(groups)] for index in range(channels))
 
 
 def resampled_square(positions: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """(1, tokens, C) position embeddings on a square grid → those of another square grid, class tokens kept; None where
-    that is not what they are."""
-    counts = (positions.shape[1], shape[1])
-    for extra in (1, 0, 2, 5):  # class token, distillation token, registers
-        sides = [math.isqrt(max(0, tokens - extra)) for tokens in counts]
-        squares = all(s and s * s + extra == tokens for s, tokens in zip(sides, counts, strict=True))
-        if squares and positions.shape[2] == shape[2]:
-            return resampled_positions(positions, (sides[1], sides[1]), extra)
+    """Position embeddings of a square grid, resampled to another square grid.
+
+    Args:
+        positions: (1, extra + side², C), where the extra tokens are class tokens, which are kept.
+        shape: The shape to reach, (1, extra + other side², C).
+
+    Returns:
+        The resampled embeddings; None where one of the shapes is no square grid, or C differs.
+    """
+    if len(shape) != 3 or positions.shape[2] != shape[2]:
+        return None
+    for extra in (1, 0, 2, 5):  # a class token; none; with a distillation token; with four registers
+        side = _square_side(shape[1] - extra)
+        if side is not None and _square_side(positions.shape[1] - extra) is not None:
+            return resampled_positions(positions, (side, side), extra)
     return None
 
 
+def _square_side(tokens: int) -> int | None:
+    """The side of a square of so many tokens; None where they make no square."""
+    if tokens < 1:
+        return None
+    side = math.isqrt(tokens)
+    return side if side * side == tokens else None
+
+
 def resampled_positions(positions: Tensor, grid: tuple[int, int], extra: int) -> Tensor:
-    """(1, extra + side², C) → (1, extra + height·width, C), bicubic (Dosovitskiy et al., ICLR 2021)."""
+    """Position embeddings of a square grid at another grid, bicubic (Dosovitskiy et al., ICLR 2021).
+
+    Args:
+        positions: (1, extra + side², C).
+        grid: Height and width to reach, in tokens.
+        extra: How many tokens at the front belong to no position.
+
+    Returns:
+        (1, extra + height · width, C).
+    """
     tokens = positions[:, extra:]
     side = math.isqrt(tokens.shape[1])
     if (side, side) == tuple(grid):

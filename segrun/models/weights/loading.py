@@ -2,162 +2,184 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from segrun.errors import RequestError, join_names
 from segrun.models.weights.adapting import fold_channels, input_kernel, resampled_square
+from segrun.models.weights.fetching import fetch
+from segrun.models.weights.files import Normalisation, load_file, stored_normalisation
+from segrun.models.weights.matching import NameMatch, match_names
+from segrun.models.weights.report import LoadReport
+from segrun.models.weights.source import WeightSource
+
+State = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of the pretrained weights: names of tensors, and where they came from in words.
+def read_weights(source: WeightSource) -> tuple[State, str]:
+    """The tensors of a source, and where they came from in words.
 
-    adapted: loaded after a change of shape (another number of channels, another grid of positions); new: left as
-    initialised; unused: in the file, not in the network; share: of the network's values that came from the file.
+    Raises:
+        RequestError: The file cannot be obtained or read.
     """
+    path, origin = fetch(source)
+    return load_file(path), origin
 
-    source: str
-    loaded: tuple[str, ...] = ()
-    adapted: tuple[str, ...] = ()
-    new: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    share: float = 0.0
 
-    @property
-    def matched(self) -> tuple[str, ...]:
-        return (*self.loaded, *self.adapted)
+def load_weights(
+    module: nn.Module,
+    source: WeightSource | None,
+    min_loaded: float,
+    read: Callable[[WeightSource], tuple[State, str]] = read_weights,
+) -> tuple[LoadReport, Normalisation | None]:
+    """Load the weights of a source into a network.
 
-    def prefixed(self, prefix: str) -> LoadReport:
-        """The same for the module that holds the network under a name."""
-        loaded, adapted, new = (
-            tuple(prefix + name for name in names) for names in (self.loaded, self.adapted, self.new)
-        )
-        return replace(self, loaded=loaded, adapted=adapted, new=new)
+    A network without storage (`Weightless`) takes no weights: nothing is downloaded or read, and the report says what a
+    training expects.
 
-    def merge(self, other: LoadReport, sizes: tuple[int, int]) -> LoadReport:
-        """Of two networks of these sizes, one of whose sources names both."""
-        return LoadReport(
-            self.source,
-            self.loaded + other.loaded,
-            self.adapted + other.adapted,
-            self.new + other.new,
-            self.unused + other.unused,
-            (self.share * sizes[0] + other.share * sizes[1]) / max(1, sum(sizes)),
-        )
+    Args:
+        module: The network.
+        source: Its weights; None leaves the network as it was initialised.
+        min_loaded: Smallest share of the network's values that the weights must fill, from 0 to 1.
+        read: Gets the tensors of a source and where they came from.
 
-    def __str__(self) -> str:
-        if not self.matched:
-            return "none: every weight starts at random"
-        return (
-            f"{self.source}: {len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
-            f"{len(self.new)} new, {len(self.unused)} unused; {self.share:.1%} of its values"
-        )
+    Returns:
+        The report, and the normalisation of images that the file states, if any.
 
-    def names(self) -> dict[str, list[str]]:
-        """What is not simply loaded, by name."""
-        return {"adapted": list(self.adapted), "new": list(self.new), "unused": list(self.unused)}
+    Raises:
+        RequestError: The weights cannot be obtained or read, or do not fit; see `load_into`.
+    """
+    if source is None:
+        return LoadReport("none"), None
+    if is_weightless(module):
+        return LoadReport(str(source), loaded=tuple(module.state_dict()), share=1.0, expected=True), None
+    state, origin = read(source)
+    normalisation = stored_normalisation(state)
+    return load_into(module, state, origin, min_loaded), normalisation
 
 
 def load_into(
     module: nn.Module, state: Mapping[str, Tensor], source: str, min_loaded: float, sees_images: bool = True
 ) -> LoadReport:
-    """Copy what fits by name and shape, whatever wrapper the names stand in (`module.`, `encoder.`, …).
+    """Copy the tensors that fit by name and shape, whatever wrapper their names stand in (`module.`, `encoder.`, …).
 
-    Position embeddings are resampled to the module's grid and, where it `sees_images`, its first convolution's kernel
-    is folded to its channels.
+    Position embeddings are resampled to the network's grid, and the kernel of the first convolution is folded to its
+    channels. A network without storage gets the report alone.
+
+    Args:
+        module: The network.
+        state: The tensors of the weights file.
+        source: Where they came from, for the report and for messages.
+        min_loaded: Smallest share of the network's values that the tensors must fill, from 0 to 1.
+        sees_images: The network's first convolution sees images, so that its kernel may be folded.
 
     Raises:
-        RequestError: less than `min_loaded` of the module's values came from the file, the file has as much more
-            for the same parts, the first kernel does not fit, or `min_loaded` is no share.
+        RequestError: The tensors fill less than `min_loaded`, the file has as much more for the same parts, or the
+            first kernel does not fit.
     """
-    if not 0 <= min_loaded <= 1:
-        raise RequestError(f"backbone.min_loaded={min_loaded}: a share between 0 and 1.")
-    own = module.state_dict()
+    network = module.state_dict()
     kernel = input_kernel(module) if sees_images else None
-    match = matched(state, own)
-    loaded, adapted = {}, {}
-    for name, value in own.items():
-        found = state.get(match.files.get(name, ""))
-        if found is None:
-            continue
-        if found.shape == value.shape:
-            loaded[name] = found
-        elif name == kernel and found.ndim == 4 and _without(found.shape, 1) == _without(value.shape, 1):
-            adapted[name] = fold_channels(found, value.shape[1])
-        elif "pos" in name and found.ndim == 3 and (positions := resampled_square(found, value.shape)) is not None:
-            adapted[name] = positions
-    sizes = {name: value.numel() for name, value in module.named_parameters()}
-    filled = sum(size for name, size in sizes.items() if name in loaded or name in adapted)
-    share = filled / max(1, sum(sizes.values()))
-    used = {match.files[name] for name in (*loaded, *adapted)}
-    report = LoadReport(
-        source,
-        tuple(loaded),
-        tuple(adapted),
-        tuple(n for n in own if n not in loaded and n not in adapted and not n.endswith("num_batches_tracked")),
-        tuple(name for name in state if name not in used),
-        share,
-    )
-    if share < min_loaded:
-        raise RequestError(
-            f"{source}: fills only {share:.0%} of the backbone's values (backbone.min_loaded={min_loaded}); "
-            f"missing or of another shape: {join_names(report.new, 3)}. Is it the same architecture?"
-        )
-    more = [name for name in report.unused if match.inside(name)]
-    if min_loaded and sum(state[name].numel() for name in more) > (1 - min_loaded) * max(1, filled):
-        raise RequestError(
-            f"{source}: has {len(more)} tensors more for parts of this backbone ({join_names(more, 3)}): it is another, "
-            "larger architecture. Choose that one as backbone, or set backbone.min_loaded=0."
-        )
-    if kernel is not None and match.files.get(kernel) in state and kernel in report.new and min_loaded:
-        shapes = [list(each.shape) for each in (state[match.files[kernel]], own[kernel])]
-        raise RequestError(
-            f"{source}: its first kernel is {shapes[0]}, the backbone's {shapes[1]}: another architecture."
-        )
-    module.load_state_dict({**loaded, **adapted}, strict=False)
+    match = match_names(state, network)
+    loaded, adapted = _fitting(state, network, match, kernel)
+    report = _report(module, network, state, match, loaded, adapted, source)
+    _check_share(report, min_loaded)
+    if min_loaded:
+        _check_not_larger(report, module, state, match, min_loaded)
+        _check_kernel(report, network, state, match, kernel)
+    if not is_weightless(module):
+        module.load_state_dict({**loaded, **adapted}, strict=False)
     return report
 
 
-@dataclass(frozen=True)
-class Match:
-    """files: the network's names → the file's, under `prefix`; children: the network's first words there."""
-
-    files: Mapping[str, str]
-    prefix: str
-    children: frozenset[str]
-
-    def inside(self, name: str) -> bool:
-        """Whether a name of the file's belongs to a part that the network has."""
-        return name.startswith(self.prefix) and name.removeprefix(self.prefix).partition(".")[0] in self.children
+def is_weightless(module: nn.Module) -> bool:
+    """Whether the module was built without storage (torch's meta device)."""
+    return any(parameter.is_meta for parameter in module.parameters())
 
 
-def matched(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Match:
-    """Both may stand under a root of their own (`teacher.module.backbone.` there, `features.` here); the pair of roots
-    that agrees on most values is taken, those of the same shape first. Of equals the first in the file, but the
-    teacher or the moving average before what it was averaged from."""
-    roots = {name.partition(".")[0] + "." for name in own}
-    best: tuple[tuple[int, int, bool], Match] = ((0, 0, False), Match({}, "", frozenset()))
-    for root in ("", *(roots if len(roots) == 1 else ())):
-        wanted = {name.removeprefix(root): name for name in own}
-        exact: Counter[str] = Counter()
-        near: Counter[str] = Counter()
-        for key, value in state.items():
-            for start in [0, *(i + 1 for i, letter in enumerate(key) if letter == ".")]:
-                name = wanted.get(key[start:])
-                if name is not None and own[name].ndim == value.ndim:
-                    exact[key[:start]] += value.numel() if own[name].shape == value.shape else 0
-                    near[key[:start]] += min(own[name].numel(), value.numel()) or 1
-        for prefix in near:
-            rank = (exact[prefix], near[prefix], any(word in prefix for word in ("teacher", "ema", "average")))
-            if rank > best[0]:
-                files = {name: prefix + short for short, name in wanted.items()}
-                best = (rank, Match(files, prefix, frozenset(short.partition(".")[0] for short in wanted)))
-    return best[1]
+def _fitting(
+    state: Mapping[str, Tensor], network: Mapping[str, Tensor], match: NameMatch, kernel: str | None
+) -> tuple[State, State]:
+    """The network's tensors that the file has: as they are, and after a change of shape."""
+    loaded, adapted = {}, {}
+    for name, value in network.items():
+        candidate = state.get(match.files.get(name, ""))
+        if candidate is None:
+            continue
+        if candidate.shape == value.shape:
+            loaded[name] = candidate
+            continue
+        reshaped = _reshaped(candidate, value, name, is_kernel=name == kernel)
+        if reshaped is not None:
+            adapted[name] = reshaped
+    return loaded, adapted
 
 
-def _without(shape: Sequence[int], place: int) -> tuple[int, ...]:
-    return (*shape[:place], *shape[place + 1 :])
+def _reshaped(candidate: Tensor, value: Tensor, name: str, is_kernel: bool) -> Tensor | None:
+    """The file's tensor in the shape of the network's; None where that has no meaning."""
+    if is_kernel and candidate.ndim == 4 and _without(candidate.shape, 1) == _without(value.shape, 1):
+        return fold_channels(candidate, value.shape[1])
+    if "pos" in name and candidate.ndim == 3:
+        return resampled_square(candidate, value.shape)
+    return None
+
+
+def _report(
+    module: nn.Module,
+    network: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    match: NameMatch,
+    loaded: State,
+    adapted: State,
+    source: str,
+) -> LoadReport:
+    filled = {*loaded, *adapted}
+    used = {match.files[name] for name in filled}
+    new = [name for name in network if name not in filled and not name.endswith("num_batches_tracked")]
+    unused = [name for name in state if name not in used]
+    share = _filled_values(module, filled) / max(1, sum(p.numel() for p in module.parameters()))
+    return LoadReport(source, tuple(loaded), tuple(adapted), tuple(new), tuple(unused), share)
+
+
+def _filled_values(module: nn.Module, names: set[str]) -> int:
+    """How many parameter values the tensors of these names hold."""
+    return sum(parameter.numel() for name, parameter in module.named_parameters() if name in names)
+
+
+def _check_share(report: LoadReport, min_loaded: float) -> None:
+    if report.share < min_loaded:
+        raise RequestError(
+            f"{report.source}: fills only {report.share:.0%} of the backbone's values "
+            f"(backbone.min_loaded={min_loaded}); missing or of another shape: {join_names(report.new, 3)}. "
+            "Is it the same architecture?"
+        )
+
+
+def _check_not_larger(
+    report: LoadReport, module: nn.Module, state: Mapping[str, Tensor], match: NameMatch, min_loaded: float
+) -> None:
+    """A ResNet-34's weights fill a ResNet-18 completely, and are not its weights."""
+    extra = [name for name in report.unused if match.covers(name)]
+    filled = max(1, _filled_values(module, set(report.matched)))
+    if sum(state[name].numel() for name in extra) > (1 - min_loaded) * filled:
+        raise RequestError(
+            f"{report.source}: has {len(extra)} tensors more for parts of this backbone ({join_names(extra, 3)}): it "
+            "is another, larger architecture. Choose that one as backbone, or set backbone.min_loaded=0."
+        )
+
+
+def _check_kernel(
+    report: LoadReport, network: Mapping[str, Tensor], state: Mapping[str, Tensor], match: NameMatch, kernel: str | None
+) -> None:
+    if kernel is None or kernel not in report.new:
+        return
+    candidate = state.get(match.files.get(kernel, ""))
+    if candidate is not None:
+        raise RequestError(
+            f"{report.source}: its first kernel is {list(candidate.shape)}, the backbone's "
+            f"{list(network[kernel].shape)}: another architecture."
+        )
+
+
+def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
