@@ -1,9 +1,10 @@
-"""segrun: choose and do the transfer of pretrained weights in image segmentation.
+"""segrun: choose and carry out the transfer of pretrained weights in image segmentation.
 
-import segrun
-result = segrun.train(["strategy=finetune", "trainer.epochs=5"])
-predict = segrun.load(result.checkpoint)
-mask = predict(PIL.Image.open("photo.jpg"))      # (H, W) array of class indices
+Example:
+    >>> import segrun
+    >>> result = segrun.train(["strategy=finetune", "trainer.epochs=5"])
+    >>> predictor = segrun.load(result.checkpoint)
+    >>> mask = predictor(PIL.Image.open("photo.jpg"))  # (H, W) array of class indices
 """
 
 from __future__ import annotations
@@ -16,33 +17,45 @@ if TYPE_CHECKING:  # torch is imported by the call, not by `import segrun`
     from segrun.commands.train import TrainResult
     from segrun.inference.predictor import Predictor
 
-__version__ = "0.1.0"
 __all__ = ["load", "train"]
 
 
 def train(overrides: Sequence[str] = ()) -> TrainResult:
-    """Train as `segrun train <overrides>` does; returns the run's folder, checkpoint and scores.
+    """Train as `segrun train <overrides>` does.
+
+    Args:
+        overrides: Words of the command line, such as "strategy=finetune".
+
+    Returns:
+        The run's folder, checkpoint and scores.
 
     Raises:
-        segrun.errors.SegrunError: what the command line would have printed; or words that ask for many trainings.
+        segrun.errors.SegrunError: What the command line would have printed, or words that ask for several trainings.
     """
     from segrun.commands import train as command
     from segrun.config.compose import compose
 
     result = command.run(compose("train", overrides, single=True))
-    assert isinstance(result, command.TrainResult)
+    if result is None:
+        raise RuntimeError("segrun.train was called inside a sweep")
     return result
 
 
 def load(checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:
-    """A predictor from a checkpoint: call it with a PIL image or an array (H, W[, 3]).
+    """A predictor from a checkpoint.
 
-    It returns a uint8 array (H, W) of class indices of the image's own size;
-    `.classes` names them. `trust` lists the modules outside segrun that the checkpoint may name.
+    Args:
+        checkpoint: A best.ckpt, or the run folder that holds it.
+        device: auto, cpu or cuda.
+        trust: Modules outside segrun that the checkpoint may name.
+
+    Returns:
+        Call it with a PIL image or an array (H, W[, C]); it returns a uint8 array (H, W) of class indices at the
+        image's own size. `classes` names them.
 
     Raises:
-        segrun.errors.RequestError: the file is missing, is no segrun checkpoint, or names foreign code.
+        segrun.errors.RequestError: The file is missing, is no segrun checkpoint, or names foreign code.
     """
-    from segrun.commands.predict import predictor
+    from segrun.experiment.predictor import load_predictor
 
-    return predictor(checkpoint, device=device, trust=trust)
+    return load_predictor(checkpoint, device, trust)

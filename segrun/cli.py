@@ -1,5 +1,5 @@
-"""The command line: the command word first, then Hydra. Imports neither torch nor Hydra by itself,
-so that `segrun --help` is instant."""
+"""The command line: the command word first, then Hydra. It imports neither torch nor Hydra, so that `segrun --help`
+is instant."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ COMMANDS = {
     "train": ("train", "train", "train a model; -m sweeps over values"),
     "eval": ("eval", "evaluate", "score a checkpoint on a data set"),
     "predict": ("predict", "predict", "write masks for an image, a folder or a glob"),
-    "check": ("check", "check", "examine a data set: damage, copies, classes, splits"),
-    "compare": ("compare", "compare", "which runs are better, by how much, and whether that is real"),
-    "choose": ("choose", "train", "choose a way of training by val on a small budget, and train it"),
-    "plan": ("train", "plan", "show what would be trained, when and how fast, without training"),
+    "check": ("check", "check", "examine a data set: damaged files, copies, classes, splits"),
+    "compare": ("compare", "compare", "which configurations are better, by how much, and whether that is real"),
+    "choose": ("choose", "choose", "choose a configuration by its score on val on a small budget, and train it"),
+    "plan": ("train", "plan", "show what would be trained, when and at which learning rate, without training"),
     "models": ("models", "models", "list backbones and heads, their weights, and which fit each other"),
     "describe": ("describe", "describe", "count a model's parameters, operations and memory"),
 }
 
 EXAMPLES = """examples:
-  segrun train strategy=finetune                              the default data set, drawn by the program
+  segrun train strategy=finetune                              the default data set, which segrun draws itself
   segrun train dataset=folder dataset.root=slides/ labels=20  twenty labelled images of your own
   segrun train -m strategy=scratch,finetune seed=0,1          a sweep: four runs and a table
-  segrun train resume=outputs/train/<run>                     go on where a run stopped
+  segrun train resume=outputs/train/<run>                     continue an interrupted run
   segrun check dataset=folder dataset.root=slides/            what is wrong with the data, before training
   segrun plan strategy=finetune freeze=gradual                the plan, without training
-  segrun models name=resnet*                                  what there is to choose from
-  segrun eval checkpoint=outputs/train/<run>/best.ckpt        scores of the stored test split
-  segrun predict checkpoint=… input=photos/ output=masks/     indexed masks of the original size
+  segrun models name=resnet*                                  the backbones to choose from
+  segrun eval checkpoint=outputs/train/<run>/best.ckpt        scores on the stored test split
+  segrun predict checkpoint=… input=photos/ output=masks/     indexed masks at the original size
 
-Behind every command: --help (groups and options), --cfg job, --info, -m, --config-dir <folder>.
+Flags of every command: --help (groups and options), --cfg job, --info, -m, --config-dir <folder>.
 Shell completion: eval "$(segrun -sc install=bash)"
 """
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point. Exit status: 0, 1 a failure on the way, 2 a wrong request, 130 interrupted."""
+    """Entry point. Exit status: 0 success, 1 failure, 2 wrong request, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         sys.exit(dispatch(words))
@@ -62,24 +62,24 @@ def fail(error: SegrunError | Interrupted, hint: bool = False) -> NoReturn:
         raise error
     print(f"segrun: {error}", file=sys.stderr)
     if hint:
-        print("This is not an error that segrun knows; SEGRUN_DEBUG=1 shows where it arose.", file=sys.stderr)
+        print("This is not an error that segrun knows; SEGRUN_DEBUG=1 shows where it occurred.", file=sys.stderr)
     sys.exit(error.status)
 
 
 def dispatch(words: list[str]) -> int:
-    if words and words[0] == "-sc":  # completion: the command word is taken off COMP_LINE instead
+    if words and words[0] == "-sc":  # completion: the command word is taken from COMP_LINE
         return complete(words)
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0
     if words[0] == "--version":
-        from segrun import __version__
+        from importlib.metadata import version
 
-        print(f"segrun {__version__}")
+        print(f"segrun {version('segrun')}")
         return 0
     command, *rest = words
     if command not in COMMANDS:
-        raise RequestError(f"{command!r} is no command. {suggest(command, COMMANDS)}")
+        raise RequestError(f"{command!r} is not a command. {suggest(command, COMMANDS)}")
     if "--help" in rest or "-h" in rest:
         from segrun.config.help import explain
 
@@ -94,21 +94,24 @@ def overview() -> str:
     return "\n".join([*lines, "", EXAMPLES.rstrip()])
 
 
-class Task:
-    """What Hydra calls for each job, perhaps in another process. results: of the jobs, an exit status or what went
-    wrong, which is told by us when the other jobs are through."""
+class HydraJob:
+    """What Hydra calls for each job, perhaps in another process.
+
+    Attributes:
+        results: An exit status or an exception per job, which is reported when the other jobs have ended.
+    """
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.results: list[int | Exception] = []
 
-    def __call__(self, cfg: Any) -> int | Exception:
-        from segrun.config.compose import in_multirun, with_choices
+    def __call__(self, config: Any) -> int | Exception:
+        from segrun.config.compose import in_multirun, to_dict, with_choices
 
         result: int | Exception
         try:
             module = importlib.import_module(f"segrun.commands.{COMMANDS[self.command][1]}")
-            result = getattr(module.run(with_choices(cfg)), "status", 0)
+            result = getattr(module.run(to_dict(with_choices(config))), "status", 0)
         except Exception as error:
             result = error
         if not in_multirun():  # there, the sweeper collects them
@@ -118,35 +121,37 @@ class Task:
 
 def run_hydra(command: str, words: list[str]) -> int:
     """Compose the config and run the command; with -m, once for every combination."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us: their words are ours
-    from segrun.config.compose import all_keys, option_names
-    from segrun.config.overrides import explained, quoted
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises exceptions instead of printing them
+    from segrun.config.compose import known_keys
+    from segrun.config.options import option_names
+    from segrun.config.overrides import explained, quoted, refuse_old_names
 
-    primary, task = COMMANDS[command][0], Task(command)
+    refuse_old_names(words)
+    primary, job = COMMANDS[command][0], HydraJob(command)
     if command == "choose" and "--cfg" not in words:
         words = ["-m", *words]
     multirun = "-m" in words or "--multirun" in words
     sys.argv = [f"segrun {command}", *(quoted(word, multirun) for word in words)]
-    with explained(words, lambda: all_keys(primary), option_names):
-        hydra_main(primary, task)
-    for result in task.results:
+    with explained(words, lambda: known_keys(primary), option_names):
+        hydra_main(primary, job)
+    for result in job.results:
         if isinstance(result, Exception):
             raise result
-    return max((result for result in task.results if isinstance(result, int)), default=0)
+    return max((result for result in job.results if isinstance(result, int)), default=0)
 
 
-def hydra_main(primary: str, task: Callable[[Any], Any]) -> None:
-    """Hydra's own, with conf/ before what launchers register of themselves as they are found."""
+def hydra_main(primary: str, job: Callable[[Any], Any]) -> None:
+    """Hydra's own entry point; conf/ takes precedence over the configs that launchers register."""
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
-    from segrun.config.compose import conf_dir
+    from segrun.config.options import conf_dir
 
     Plugins.instance()
     for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
         ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(path.name, None)
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary)(task)()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary)(job)()
 
 
 def complete(words: list[str]) -> int:

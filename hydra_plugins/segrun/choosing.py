@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from hydra_plugins.segrun.sweepers import Jobs
+from hydra_plugins.segrun.sweepers import JobSweeper
+from segrun.config.keys import facts
 from segrun.errors import RequestError, join_names
 
-OBJECTIVES = ("miou_present", "miou", "mdice", "accuracy")
-# what a score on val cannot choose between: other images, or chance
-FIXED = ("seed", "labels", "dataset", "splits", "split", "experiment", "test")
-UNSEEN = "test=false"  # of every run that is to be chosen from
+Objective = Literal["miou_present", "miou", "mdice", "accuracy"]
+NO_TEST = "test=false"  # of every run that is chosen from: no image of the test split is read
 
 
-class Choosing(Jobs):
-    """objective: the score on val that is to be high."""
+class ChoosingSweeper(JobSweeper):
+    """Chooses by a score on val.
 
-    objective: str
+    Attributes:
+        objective: The score that should be high.
+    """
 
-    def check(self, swept: Sequence[str], fixed: Sequence[str] = FIXED) -> None:
-        """Raises segrun.errors.RequestError for an objective that there is not, and for what val does not choose."""
-        if self.objective not in OBJECTIVES:
-            raise RequestError(f"hydra.sweeper.objective={self.objective}: choose one of {join_names(OBJECTIVES)}.")
-        if wrong := [key for key in swept if key in fixed or key.partition(".")[0] in fixed]:
-            raise RequestError(f"{join_names(wrong)}: scores on val do not choose among these; give one value.")
+    objective: Objective
+
+    def check_choice(self, keys: Sequence[str], fixed_budget: bool = False) -> None:
+        """Check what is chosen.
+
+        Args:
+            keys: With several values.
+            fixed_budget: All runs take the same number of steps.
+
+        Raises:
+            segrun.errors.RequestError: A score on val cannot choose between the values of a key: they mean other
+                images, or chance.
+        """
+        wrong = [key for key in keys if not facts(key).chosen_on_val or (fixed_budget and facts(key).budget)]
+        if wrong:
+            raise RequestError(f"{join_names(wrong)}: a score on val cannot choose between these. Give one value.")

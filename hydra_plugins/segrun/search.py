@@ -6,26 +6,36 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from hydra_plugins.segrun.choosing import UNSEEN, Choosing
-from segrun.config.keys import identity
+from hydra_plugins.segrun.choosing import NO_TEST, ChoosingSweeper, Objective
+from segrun.config.recorded import RecordedConfig
 from segrun.errors import RequestError, import_extra
-
-if TYPE_CHECKING:
-    from segrun.sweeps.jobs import Job
+from segrun.ranges import NonNegativeInt, PositiveInt
 
 
-class Optuna(Choosing):
-    """n_trials: in all; n_jobs: at a time; objective: the score on val that is to be high; params: the space.
+class Optuna(ChoosingSweeper):
+    """A trial is a function of `seed`, its number and the trials before it, and interrupted trials are continued: a
+    search that was killed ends like one that was not. Trials are kept in a database beside their folders.
 
-    A trial is a function of `seed`, its number and the trials before, and those that were under way are gone on with:
-    a search that was killed ends as one that was not. Trials are kept in a database beside their folders.
+    Args:
+        n_trials: Number of trials.
+        n_jobs: Trials that run at the same time.
+        objective: See `ChoosingSweeper`.
+        seed: Of the sampler.
+        params: The search space: key → values, as on the command line.
     """
 
-    def __init__(self, n_trials: int, n_jobs: int, objective: str, seed: int, params: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        n_trials: PositiveInt,
+        n_jobs: PositiveInt,
+        objective: Objective,
+        seed: NonNegativeInt,
+        params: Mapping[str, Any],
+    ) -> None:
         self.n_trials, self.n_jobs, self.objective, self.seed = n_trials, n_jobs, objective, seed
         self.params = dict(params)
 
@@ -33,14 +43,16 @@ class Optuna(Choosing):
         """Raises segrun.errors.RequestError for what cannot be searched, before anything is run."""
         self.optuna = import_extra("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
-        overrides = self.parsed([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        self.refuse(overrides)
-        self.space = {one.get_key_element(): self.values_of(one) for one in overrides if one.is_sweep_override()}
-        self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()] + [UNSEEN]
-        self.jobs: dict[Path, Job] = {}  # by folder, as they stood when first seen
-        self.study = self.opened()
+        overrides = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        self.check(overrides)
+        swept = [override for override in overrides if override.is_sweep_override()]
+        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        self.space = {override.get_key_element(): self.distribution(override) for override in swept}
+        self.fixed = [*fixed, NO_TEST]
+        self.jobs: dict[Path, Any] = {}  # by folder, in the state in which the sweep found them
+        self.study = self.open_study()
         states = self.optuna.trial.TrialState
-        waiting = self.study.get_trials(states=[states.RUNNING])  # of a search that was interrupted
+        waiting = self.study.get_trials(states=[states.RUNNING])  # of an interrupted search
         failed = self.study.get_trials(states=[states.FAIL])
         for trial in self.study.get_trials(deepcopy=False):
             self.job_of(trial)
@@ -50,50 +62,55 @@ class Optuna(Choosing):
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
                 waiting.append(self.study.ask(self.space))
         try:
-            while batch := waiting[: self.n_jobs] or self.asked():
+            batch = waiting[: self.n_jobs] or self.next_trials()
+            while batch:
                 del waiting[: len(batch)]
-                self.run(batch)
+                self.run_trials(batch)
+                batch = waiting[: self.n_jobs] or self.next_trials()
         finally:
             self.report()
 
-    def refuse(self, overrides: Sequence[Override]) -> None:
-        swept = [one.get_key_element() for one in overrides if one.is_sweep_override()]
+    def check(self, overrides: Sequence[Override]) -> None:
+        """Raises segrun.errors.RequestError for what cannot be searched."""
+        swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
         if self.task.command != "train":
             raise RequestError(f"a search is for segrun train, not for segrun {self.task.command}.")
         if self.n_trials < 1 or self.n_jobs < 1:
-            raise RequestError(f"hydra.sweeper: n_trials={self.n_trials}, n_jobs={self.n_jobs}: at least 1 each.")
+            raise RequestError(
+                f"hydra.sweeper: n_trials={self.n_trials}, n_jobs={self.n_jobs}: must be at least 1 each."
+            )
         if not swept:
             raise RequestError("nothing to search: give search=rates, or values: optimizer.lr=interval(1e-4,1e-2).")
-        self.check(swept)
-        if any(one.key_or_group == "test" and one.value() is not False for one in overrides):
-            raise RequestError("test=true: a search does not see the test split; score its winner: segrun eval.")
+        self.check_choice(swept)
+        if any(override.key_or_group == "test" and override.value() is not False for override in overrides):
+            raise RequestError("test=true: a search does not read the test split. Score its winner: segrun eval.")
 
-    def values_of(self, override: Override) -> Any:
-        """Optuna's distribution for a key's values."""
+    def distribution(self, override: Override) -> Any:
+        """Optuna's distribution for the values of a key."""
         kinds, sweep = self.optuna.distributions, override.value()
         log = "log" in getattr(sweep, "tags", ())
         if isinstance(sweep, IntervalSweep):
-            whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-            return (kinds.IntDistribution if whole else kinds.FloatDistribution)(sweep.start, sweep.end, log=log)
+            is_int = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+            kind = kinds.IntDistribution if is_int else kinds.FloatDistribution
+            return kind(sweep.start, sweep.end, log=log)
         if isinstance(sweep, RangeSweep) and all(isinstance(value, int) for value in sweep.range()):
             values = sorted(sweep.range())
             return kinds.IntDistribution(values[0], values[-1], step=abs(int(sweep.step)))
         return kinds.CategoricalDistribution(list(override.sweep_string_iterator()))
 
-    def opened(self) -> Any:
-        """The study of this line: what is fixed, and the space."""
-        from segrun.commands.train import job_folder, label
-
-        values = self.values(self.fixed)
-        folder = job_folder(values).parent
+    def open_study(self) -> Any:
+        """The study of this command line: what is fixed, and the space."""
+        config = RecordedConfig(self.job_config(self.fixed))
+        folder = self.job(self.fixed).folder.parent
         folder.mkdir(parents=True, exist_ok=True)
-        asked = [identity(values), {key: str(one) for key, one in self.space.items()}, self.objective, self.seed]
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:10]
-        self.path = folder / f"{label(values)}_{digest}.db"
+        space = {key: str(distribution) for key, distribution in self.space.items()}
+        identity = json.dumps([config.identity(), space, self.objective, self.seed], sort_keys=True, default=str)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+        self.path = folder / f"{config.label}_{digest}.db"
         storage = f"sqlite:///{self.path.absolute()}"
         return self.optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
 
-    def asked(self) -> list[Any]:
+    def next_trials(self) -> list[Any]:
         """The next trials; none where all have ended."""
         trials: list[Any] = []
         while len(trials) < self.n_jobs:
@@ -104,29 +121,33 @@ class Optuna(Choosing):
             trials.append(self.study.ask(self.space))
         return trials
 
-    def words(self, trial: Any) -> list[str]:
+    def overrides(self, trial: Any) -> list[str]:
+        """The words of a trial's job."""
         shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in trial.params.items()}
         return [*self.fixed, *(f"{key}={value}" for key, value in shown.items())]
 
-    def job_of(self, trial: Any) -> Job:
-        job = self.job(self.words(trial))
+    def job_of(self, trial: Any) -> Any:
+        """The job of a trial, which the final table shows."""
+        job = self.job(self.overrides(trial))
         self.jobs.setdefault(job.folder, job)
         return job
 
-    def run(self, trials: Sequence[Any]) -> None:
-        """Run the trials' jobs and tell the study what came of them."""
+    def run_trials(self, trials: Sequence[Any]) -> None:
+        """Run the jobs of the trials and report their scores to the study."""
         jobs = [self.job_of(trial) for trial in trials]
-        self.carry_out(jobs, [self.words(trial) for trial in trials])
+        self.run_missing(jobs, [self.overrides(trial) for trial in trials])
         for job, trial in zip(jobs, trials, strict=True):
             score = job.result["val"][self.objective] if job.state == "done" else None
             failed = self.optuna.trial.TrialState.FAIL if score is None else None
             self.study.tell(trial.number, score, state=failed)
 
     def report(self) -> None:
-        from segrun.sweeps import jobs as sweep
+        """Print the table of trials and the winner."""
+        from segrun.sweeps.jobs import print_summary, print_winner
 
-        self.task.results.append(sweep.summary(list(self.jobs.values()), len(self.study.get_trials(deepcopy=False))))
+        trials = len(self.study.get_trials(deepcopy=False))
+        self.task.results.append(print_summary(list(self.jobs.values()), trials))
         complete = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])
         if complete:
             best = max(complete, key=lambda trial: (trial.value, -trial.number))
-            sweep.winner(self.job_of(best), best.params, self.objective, best.value)
+            print_winner(self.job_of(best), best.params, self.objective, best.value)

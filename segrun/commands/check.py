@@ -1,9 +1,8 @@
-"""`segrun check`: what is wrong with a data set, before a training shows it the slow way."""
+"""`segrun check`: what is wrong with a data set, before a training fails on it."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,177 +10,129 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from segrun.config.build import build, to_dataclass
-from segrun.config.compose import Config, to_dict
-from segrun.data.augment.augment import Augment
+from segrun.config.build import to_dataclass
+from segrun.config.recorded import RecordedConfig
 from segrun.data.dataset import Dataset, Splits
 from segrun.data.loader.batches import Stream, TrainingSamples
-from segrun.data.scan.checks import examine
-from segrun.data.scan.findings import Finding, Rules
+from segrun.data.scan.checks import run_rules
+from segrun.data.scan.findings import Finding
 from segrun.data.scan.scan import DatasetScan, scan_all
-from segrun.data.sizing import Sizing
-from segrun.data.split.splits import SplitSettings, split
+from segrun.data.split.splits import make_splits
 from segrun.device import tune_malloc
-from segrun.errors import DataError, RequestError, join_names
-from segrun.experiment import assemble
+from segrun.errors import RequestError, join_names
+from segrun.experiment.experiment import DataSettings
 from segrun.files import create_dir, write_json, write_text
-from segrun.report.html.page import Bars, Note, Picture, Section, Table, overlay, page
-from segrun.report.terminal import console, counting, print_line
+from segrun.ranges import NonNegativeInt
+from segrun.report.html.check_page import CheckedData, check_page, class_table
+from segrun.report.html.page import Picture
+from segrun.report.pictures import overlay
+from segrun.report.table import Table
+from segrun.report.terminal import console, print_line, progress_bar
 
 EXAMPLES = 3  # names in the terminal's table
-BINS = 16  # of the histogram of intensities
-SIZES = 12  # most frequent sizes that are shown
 
 
 @dataclass(frozen=True)
-class Checked:
-    """findings: errors first; folder: where index.html and findings.json are."""
+class CheckSettings:
+    """Keys of `segrun check`; see conf/check.yaml."""
+
+    samples: NonNegativeInt
+    preview: NonNegativeInt
+    output: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The findings, errors first, and the folder with index.html and findings.json."""
 
     findings: tuple[Finding, ...]
     folder: Path
 
     @property
     def status(self) -> int:
+        """The exit status."""
         return 1 if any(finding.severity == "error" for finding in self.findings) else 0
 
 
-def run(cfg: Config) -> Checked:
-    values = to_dict(cfg)
-    rules = to_dataclass(values["rules"], Rules, "rules")
-    settings = to_dataclass(values["split"], SplitSettings, "split")
-    for key in ("samples", "preview"):
-        if not isinstance(values[key], int) or values[key] < 0:
-            raise RequestError(f"{key}={values[key]}: a number of images from 0 on.")
-    tune_malloc()  # a look frees and takes the same blocks again and again
-    data: Dataset = build(values["dataset"], "dataset")
-    sizing = assemble.sizing(values)
-    with counting("looking at every image and mask", len(data.names)) as advance:
-        survey = scan_all(data, data.names, advance)
-    splits, notes, refused = parted(data, survey, settings, rules)
-    findings = (*refused, *examine(data, survey, splits, rules, sizing))
-    findings = tuple(sorted(findings, key=lambda finding: finding.severity))
-    name = assemble.data_word(values)
-    clock = Path(values["output"]).expanduser() / "check" / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-    folder = create_dir(clock.with_name(f"{clock.name}_{name}"))
-    result = Checked(findings, folder)
-    tables = [by_class(data, survey, splits)]
-    said = [*data.notes, *survey.notes, *notes]
-    shown = previewed(values, data, splits.get("train", ()), sizing)
-    write(result, f"segrun check: {name}", data, survey, splits, tables, said, values["samples"], shown)
-    tell(result, tables, said, len(data.names))
+def run(config: Mapping[str, Any]) -> CheckResult:
+    """Read every image and mask, print the findings, and write a page.
+
+    Raises:
+        RequestError: A setting is wrong, or a split file or groups cannot be used.
+    """
+    settings = to_dataclass(config, CheckSettings, "")
+    data_settings = DataSettings.from_config(config)
+    tune_malloc()  # reading frees and takes the same blocks again and again
+    dataset = data_settings.dataset()
+    with progress_bar("reading every image and mask", len(dataset.names)) as advance:
+        scan = scan_all(dataset, dataset.names, advance)
+    splits, notes, failed = _splits(dataset, scan, data_settings)
+    found = [*failed, *run_rules(dataset, scan, splits, data_settings.rules, data_settings.sizing)]
+    findings = tuple(sorted(found, key=lambda finding: finding.severity))
+    lines = [*dataset.notes, *scan.notes, *notes]
+    data = CheckedData(dataset, scan, splits)
+    preview = _preview(dataset, splits.get("train", ()), data_settings, settings.preview)
+    name = RecordedConfig(config).dataset_name
+    folder = _folder(settings.output, name)
+    page = check_page(f"segrun check: {name}", data, findings, lines, settings.samples, preview)
+    write_text(folder / "index.html", page)
+    _write_findings(folder, data, findings)
+    result = CheckResult(findings, folder)
+    _print(result, [class_table(data)], lines, len(dataset.names))
     return result
 
 
-def parted(
-    data: Dataset, survey: DatasetScan, settings: SplitSettings, rules: Rules
-) -> tuple[Splits, list[str], list[Finding]]:
-    """The splits that a training would use, of the images that can be read; what is said of them; and why there are
-    none, where they cannot be made."""
-    sound = survey.readable()
-    there = set(sound.names)
-    data.use({key: tuple(name for name in names if name in there) for key, names in data.splits.items()})
-    if not sound.names:
+def _folder(output: str, name: str) -> Path:
+    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
+    return create_dir(Path(output).expanduser() / "check" / day / f"{clock}_{name}")
+
+
+def _splits(
+    dataset: Dataset, scan: DatasetScan, settings: DataSettings
+) -> tuple[Splits, Sequence[str], Sequence[Finding]]:
+    """The splits that a training would use, of the images that can be read; notes; and why they cannot be made."""
+    readable = scan.readable()
+    names = set(readable.names)
+    official = {split: tuple(n for n in members if n in names) for split, members in dataset.splits.items()}
+    if not readable.names:
         return {}, [], []
+    present = readable.pixel_counts > 0
     try:
-        splits, notes = split(data, sound.names, settings, sound.pixels > 0, sound.digests)
+        splits, notes = make_splits(dataset, readable.names, settings.split, present, readable.digests, official)
     except RequestError as error:
-        if settings.file is not None or settings.groups is not None or rules.split == "off":
+        asked_for = settings.split.file is not None or settings.split.groups is not None
+        if asked_for or settings.rules.split == "off":
             raise
-        return data.splits, [], [Finding("split", rules.split, (), str(error))]
+        return official, [], [Finding("split", settings.rules.split, (), str(error))]
     return splits, notes, []
 
 
-def by_class(data: Dataset, survey: DatasetScan, splits: Splits) -> Table:
-    """Of each class, its share of the labelled pixels and the images that show it, by split."""
-    rows = [[name] for name in data.classes.names]
-    splits = {split: names for split, names in splits.items() if names}
-    for names in splits.values():
-        pixels = survey.of(names).pixels
-        shares = 100 * pixels.sum(0) / max(1, int(pixels.sum()))
-        for row, share, count in zip(rows, shares.tolist(), (pixels > 0).sum(0).tolist(), strict=True):
-            row += [f"{share:.2f}", str(count)]
-    head = ["class", *(column for split in splits for column in (f"{split}: % of pixels", "images"))]
-    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
-    return Table(f"classes ({counts})", head, rows)
-
-
-def histograms(data: Dataset, survey: DatasetScan) -> list[Bars]:
-    sound = survey.readable()
-    if not sound.names:
+def _preview(dataset: Dataset, names: Sequence[str], settings: DataSettings, count: int) -> list[Picture]:
+    """The first training samples of a run with this seed, resized and augmented."""
+    if not names or not count:
         return []
-    pixels, names = sound.pixels, data.classes.names
-    sizes = Counter(f"{seen.size[1]}×{seen.size[0]}" for seen in survey.looks if seen.digest)
-    frequent = sizes.most_common(SIZES)
-    if rest := sum(sizes.values()) - sum(count for _, count in frequent):
-        frequent.append(("others", rest))
-    bright, edges = np.histogram([seen.mean for seen in survey.looks if seen.digest], BINS, (0, 1))
-    ranges = (f"{low:.2f} to {high:.2f}" for low, high in itertools.pairwise(edges))
-    return [
-        Bars("pixels a class", list(zip(names, pixels.sum(0).tolist(), strict=True))),
-        Bars("images a class", list(zip(names, (pixels > 0).sum(0).tolist(), strict=True))),
-        Bars("images a size (width×height)", frequent),
-        Bars("images by mean intensity", list(zip(ranges, bright.tolist(), strict=True))),
-    ]
+    samples = TrainingSamples(dataset, names, settings.sizing, settings.augment, settings.seed, lambda sample: {})
+    keys = next(iter(Stream(len(names), count, settings.seed)))
+    return [Picture(sample.name, overlay(sample, dataset.classes)) for sample in map(samples.sample, keys)]
 
 
-def write(
-    result: Checked, title: str, data: Dataset, survey: DatasetScan, splits: Splits, tables: Sequence[Table],
-    said: Sequence[str], samples: int, shown: Sequence[Picture],
-) -> None:  # fmt: skip
-    """index.html and findings.json."""
-
-    def pictures(names: Sequence[str]) -> list[Picture]:
-        shown = []
-        for name in [name for name in names if not survey[name].problem][:samples]:
-            try:
-                shown.append(Picture(name, overlay(data.sample(name), data.classes)))
-            except DataError as error:  # changed since it was looked at
-                shown.append(Picture(str(error), np.full((1, 1, 3), 255, np.uint8)))
-        return shown
-
-    found = [Note(str(finding), finding.severity, pictures(finding.names)) for finding in result.findings]
-    sections = [
-        Section(f"findings in {len(data.names)} images", found or [Note("nothing")]),
-        Section("numbers", [*tables, *(Note(line) for line in said), *histograms(data, survey)]),
-        *([Section("what the network sees of train", shown)] if shown else []),
-        *(Section(split, pictures(spread(names, samples))) for split, names in splits.items()),
-    ]
-    write_text(result.folder / "index.html", page(title, sections))
-    problems = {name: survey[name].problem for name in data.names if survey[name].problem}
-    findings = [dataclasses.asdict(finding) for finding in result.findings]
-    write_json(result.folder / "findings.json", {"images": len(data.names), "findings": findings, "problems": problems})
+def _write_findings(folder: Path, data: CheckedData, findings: Sequence[Finding]) -> None:
+    names = data.dataset.names
+    problems = {name: data.scan[name].problem for name in names if data.scan[name].problem}
+    content = {"images": len(names), "findings": [dataclasses.asdict(f) for f in findings], "problems": problems}
+    write_json(folder / "findings.json", content)
 
 
-def previewed(values: Mapping[str, Any], data: Dataset, names: Sequence[str], sizing: Sizing) -> list[Picture]:
-    """The first training samples of a run with this seed, fitted and augmented."""
-    count = values["preview"] if names else 0
-    augment: Augment = build(values["augment"], "augment")
-    samples = TrainingSamples(data, names, sizing, augment, values["seed"], lambda sample: {})
-    keys = next(iter(Stream(len(names), count, values["seed"]))) if count else []
-    return [Picture(sample.name, overlay(sample, data.classes)) for sample in map(samples.sample, keys)]
-
-
-def spread(names: Sequence[str], count: int) -> list[str]:
-    """So many of them, evenly over all."""
-    last = len(names) - 1
-    places = {round(i * last / max(1, count - 1)) for i in range(count)} if names else set()
-    return [names[place] for place in sorted(places)]
-
-
-def tell(result: Checked, tables: Sequence[Table], said: Sequence[str], images: int) -> None:
-    out = console()
+def _print(result: CheckResult, tables: Sequence[Table], lines: Sequence[str], images: int) -> None:
     if result.findings:
         rows = [(f.rule, f.severity, str(len(f.names) or ""), join_names(f.names, EXAMPLES)) for f in result.findings]
-        out.print(Table("findings", ("rule", "", "images", "the first of them"), rows).shown())
+        console().print(Table("findings", ("rule", "", "images", "first images"), rows).rich())
     for finding in result.findings:
-        style = "red" if finding.severity == "error" else "yellow"
-        print_line(f"{finding.severity}: {finding}", style)
+        print_line(f"{finding.severity}: {finding}", "red" if finding.severity == "error" else "yellow")
     for table in tables:
-        out.print(table.shown())
-    for line in said:
+        console().print(table.rich())
+    for line in lines:
         print_line(line)
     counts = Counter(finding.severity for finding in result.findings)
-    summary = f"{images} images; errors: {counts['error']}, warnings: {counts['warn']}. {result.folder / 'index.html'}"
-    print_line(summary)
+    page = result.folder / "index.html"
+    print_line(f"{images} images; errors: {counts['error']}, warnings: {counts['warn']}. {page}")

@@ -1,69 +1,93 @@
-"""`segrun compare`: which way of training is better, by how much, and whether the difference is real."""
+"""`segrun compare`: which configuration is better, by how much, and whether the difference is real."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from segrun.comparison.compare import Comparison, compare
-from segrun.comparison.runs import found
-from segrun.config.compose import Config, to_dict
-from segrun.errors import RequestError
+from annotated_types import Ge
+
+from segrun.comparison.compare import compare
+from segrun.comparison.comparison import Comparison
+from segrun.comparison.runs import find_runs
+from segrun.config.build import to_dataclass
 from segrun.files import create_dir, write_text
-from segrun.report import comparison as words
+from segrun.report import comparison as sentences
+from segrun.report import comparison_tables
 from segrun.report.html.comparison_page import comparison_page
-from segrun.report.html.page import Table
+from segrun.report.table import Table
 from segrun.report.terminal import console, print_line
 
 ROWS, COLUMNS = 40, 16  # of a table in the terminal
 
 
 @dataclass(frozen=True)
-class Compared:
-    """folder: where index.html, table.md, table.csv and table.tex are."""
+class CompareSettings:
+    """Keys of `segrun compare`; see conf/compare.yaml."""
+
+    runs: str | Sequence[str]
+    baseline: str | int | float | bool | None
+    by: str | Sequence[str] | None
+    choose: str | Sequence[str]
+    draws: Annotated[int, Ge(100)]
+    output: str
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """A comparison and the folder with index.html, table.md, table.csv and table.tex."""
 
     comparison: Comparison
     folder: Path
 
 
-def run(cfg: Config) -> Compared:
-    values = to_dict(cfg)
-    if not isinstance(values["draws"], int) or values["draws"] < 100:
-        raise RequestError(f"draws={values['draws']}: a hundred or more.")
-    baseline = None if values["baseline"] is None else str(values["baseline"])
-    runs = found(_listed(values["runs"]))
-    result = compare(runs, _listed(values["by"]), baseline, _listed(values["choose"]), values["draws"])
-    clock = Path(values["output"]).expanduser() / "compare" / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-    folder = create_dir(clock)
-    tables = words.tables(result)
-    said = [*words.sentences(result), *result.notes, *words.gone(result)]
-    listing = "".join(f"- {line}\n" for line in said)
-    write_text(folder / "table.md", "\n".join([listing, *(f"{each.title}\n\n{each.markdown()}" for each in tables)]))
-    write_text(folder / "table.tex", "\n".join(f"% {table.title}\n{table.latex()}" for table in tables))
-    words.write_csv(folder / "table.csv", result)
+def run(config: Mapping[str, Any]) -> CompareResult:
+    """Compare runs, print the tables and write them down.
+
+    Raises:
+        RequestError: There are no runs, or they cannot be compared.
+    """
+    settings = to_dataclass(config, CompareSettings, "")
+    baseline = None if settings.baseline is None else str(settings.baseline)
+    runs = find_runs(_words(settings.runs))
+    result = compare(runs, _words(settings.by), baseline, _words(settings.choose), settings.draws)
+    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
+    folder = create_dir(Path(settings.output).expanduser() / "compare" / day / clock)
+    tables = comparison_tables.tables(result)
+    lines = [*sentences.sentences(result), *result.notes, *sentences.failures(result)]
+    _write(folder, result, tables, lines)
     write_text(folder / "index.html", comparison_page(result, f"segrun compare: {len(runs)} runs"))
-    show(tables, said, folder)
-    return Compared(result, folder)
+    _print(tables, lines, folder)
+    return CompareResult(result, folder)
 
 
-def show(tables: Sequence[Table], said: Sequence[str], folder: Path) -> None:
-    """As much as a terminal holds; the files hold all."""
-    out = console()
+def _write(folder: Path, result: Comparison, tables: Sequence[Table], lines: Sequence[str]) -> None:
+    listing = "".join(f"- {line}\n" for line in lines)
+    markdown = [f"{table.title}\n\n{table.markdown()}" for table in tables]
+    write_text(folder / "table.md", "\n".join([listing, *markdown]))
+    write_text(folder / "table.tex", "\n".join(f"% {table.title}\n{table.latex()}" for table in tables))
+    comparison_tables.write_csv(folder / "table.csv", result)
+
+
+def _print(tables: Sequence[Table], lines: Sequence[str], folder: Path) -> None:
+    """As much as a terminal holds; the files hold everything."""
     for table in tables:
         if len(table.head) <= COLUMNS:
-            out.print(Table(table.title, table.head, table.rows[:ROWS]).shown())
+            console().print(Table(table.title, table.head, table.rows[:ROWS]).rich())
         if len(table.head) > COLUMNS or len(table.rows) > ROWS:
-            out.print(f"{table.title}: all {len(table.rows)} rows are in {folder / 'table.md'}", markup=False)
-    for line in said[:ROWS]:
+            print_line(f"{table.title}: all {len(table.rows)} rows are in {folder / 'table.md'}")
+    for line in lines[:ROWS]:
         print_line(line)
-    if len(said) > ROWS:
-        print_line(f"… and {len(said) - ROWS} more lines in {folder / 'table.md'}")
+    if len(lines) > ROWS:
+        print_line(f"… and {len(lines) - ROWS} more lines in {folder / 'table.md'}")
     print_line(str(folder / "index.html"))
 
 
-def _listed(value: Any) -> Sequence[str]:
-    """One, several, or none."""
-    return [] if value is None else [value] if isinstance(value, str) else [str(each) for each in value]
+def _words(value: str | Sequence[str] | None) -> Sequence[str]:
+    """One word, several, or none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)

@@ -1,60 +1,78 @@
-"""`segrun describe`: a model's parts, maps, operations and memory, without making it."""
+"""`segrun describe`: a model's parts, feature maps, operations and memory, computed without storage."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import torch
+from annotated_types import MaxLen, MinLen
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from segrun.config.compose import Config, to_dict
-from segrun.errors import RequestError
-from segrun.experiment import assemble
+from segrun.config.build import to_dataclass
+from segrun.experiment.experiment import ModelSettings
+from segrun.experiment.model import new_model
 from segrun.models.backbones.backbone import Weightless
 from segrun.models.segmenter import Segmenter
+from segrun.ranges import PositiveInt
 from segrun.report.models import Cost, cost_lines, part_table
-from segrun.report.terminal import console
+from segrun.report.terminal import console, print_line
 
-PAIR = 2  # images: batch norm after pooling cannot learn from one
+PAIR = 2  # images: batch norm after pooling needs more than one
 
 
-def run(cfg: Config) -> None:
-    values = to_dict(cfg)
-    size = values["size"]
-    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
-        raise RequestError(f"size={size}: give [height,width] in pixels, such as size=[512,512].")
-    for key in ("channels", "classes", "batch_size"):
-        if not isinstance(values[key], int) or values[key] < 1:
-            raise RequestError(f"{key}={values[key]}: a whole number from 1 on.")
-    report = assemble.segmenter(values, values["classes"], values["channels"]).report if values["load"] else None
-    values["backbone"] = {**values["backbone"], "weights": "none"}
+@dataclass(frozen=True)
+class DescribeSettings:
+    """Keys of `segrun describe`; see conf/describe.yaml."""
+
+    size: Annotated[Sequence[PositiveInt], MinLen(2), MaxLen(2)]
+    channels: PositiveInt
+    classes: PositiveInt
+    batch_size: PositiveInt
+    load: bool
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Print what a model is made of and what it costs.
+
+    Raises:
+        RequestError: Backbone and head do not fit each other or the images.
+    """
+    settings = to_dataclass(config, DescribeSettings, "")
+    model_settings = ModelSettings.from_config(config)
+    report = new_model(model_settings, settings.classes, settings.channels).report if settings.load else None
     with Weightless():
-        model = assemble.segmenter(values, values["classes"], values["channels"])
-        found = cost(model.to("meta"), (PAIR, values["channels"], *size))
+        model = new_model(model_settings.without_weights(), settings.classes, settings.channels)
+        cost = measure(model.to("meta"), (PAIR, settings.channels, *settings.size))
     parts = model.parts()
-    out = console()
-    out.print(part_table(parts, found))
-    for line in cost_lines(parts, found, values["batch_size"], size):
-        out.print(line, highlight=False)
+    console().print(part_table(parts, cost))
+    for line in cost_lines(parts, cost, settings.batch_size, settings.size):
+        print_line(line)
     if report is not None:
-        out.print(f"weights: {report}", highlight=False, markup=False)
+        print_line(f"weights: {report}")
         for kind, names in report.names().items():
-            out.print(f"{kind}: {', '.join(names) or 'none'}", highlight=False, markup=False)
+            print_line(f"{kind}: {', '.join(names) or 'none'}")
 
 
-def cost(model: Segmenter, shape: tuple[int, ...]) -> Cost:
-    """Count a forward pass of a pair of images. The model refuses images that are too small for it."""
+def measure(model: Segmenter, shape: tuple[int, ...]) -> Cost:
+    """Count a forward pass of two images of this shape.
+
+    Raises:
+        RequestError: The images are too small for the model.
+    """
     held: dict[int, int] = {}
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: list[Tensor] = []  # a freed storage's address may be given to another
+    parameters = {_storage(parameter) for parameter in model.parameters()}
 
     def keep(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage._cdata not in own:
-            held[storage._cdata] = storage.nbytes()
-        kept.append(value)  # a freed storage's place may be another's next
+        if _storage(value) not in parameters:
+            held[_storage(value)] = value.untyped_storage().nbytes()
+        kept.append(value)
         return value
 
-    kept: list[Tensor] = []
     images = torch.zeros(shape, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda value: value):
         output = model.train()(images)
@@ -64,5 +82,10 @@ def cost(model: Segmenter, shape: tuple[int, ...]) -> Cost:
         part.name: sum(sum(counts.get(f"{root}.{path}", {}).values()) for path in part.modules) // (2 * PAIR)
         for part in model.parts().values()
     }
-    maps = [tuple(m.shape[1:]) for m in (*output.features, *output.tasks.values())]
+    maps = [tuple(each.shape[1:]) for each in (*output.features, *output.tasks.values())]
     return Cost(operations, sum(held.values()) // PAIR, maps)
+
+
+def _storage(value: Tensor) -> int:
+    """Identifies a storage, also one without memory; torch has no public name for it."""
+    return int(value.untyped_storage()._cdata)

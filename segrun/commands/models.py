@@ -1,62 +1,74 @@
-"""`segrun models`: the backbones and heads there are, and which fit each other."""
+"""`segrun models`: the backbones and heads, and which fit each other."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from segrun.config.build import build
-from segrun.config.compose import Config, compose, conf_dir, option_names, to_dict
+from segrun.config.build import to_dataclass
 from segrun.config.help import first_comment
+from segrun.config.options import conf_dir, option_names
 from segrun.errors import MissingExtraError, RequestError, join_names, suggest
-from segrun.experiment import assemble
-from segrun.models.backbones.backbone import Backbone, Weightless
-from segrun.models.weights.sources import whereabouts
+from segrun.experiment.catalog import head_parameters, shipped_backbone
+from segrun.experiment.fitting_heads import unfit_heads
 from segrun.report.models import BackboneRow, HeadRow, backbone_table, head_table, markdown
-from segrun.report.terminal import console, counting
+from segrun.report.terminal import console, print_line, progress_bar
 
 
-def run(cfg: Config) -> None:
-    if cfg.format not in ("table", "markdown"):
-        raise RequestError(f"format={cfg.format}: choose table or markdown.")
-    names = [name for name in option_names("backbone") if fnmatch.fnmatch(name, cfg.name)]
+@dataclass(frozen=True)
+class ModelsSettings:
+    """Keys of `segrun models`; see conf/models.yaml."""
+
+    name: str
+    format: Literal["table", "markdown"]
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Print the tables.
+
+    Raises:
+        RequestError: No backbone has such a name.
+    """
+    settings = to_dataclass(config, ModelsSettings, "")
+    names = [name for name in option_names("backbone") if fnmatch.fnmatch(name, settings.name)]
     if not names:
-        raise RequestError(f"name={cfg.name}: no such backbone. {suggest(cfg.name, option_names('backbone'))}")
-    with counting("measuring", len(names)) as advance:
-        rows = []
+        raise RequestError(
+            f"name={settings.name}: no such backbone. {suggest(settings.name, option_names('backbone'))}"
+        )
+    rows = []
+    with progress_bar("measuring", len(names)) as advance:
         for name in names:
-            with contextlib.suppress(MissingExtraError):  # told below
-                rows.append(backbone(name))
+            with contextlib.suppress(MissingExtraError):  # named below
+                rows.append(backbone_row(name))
             advance(1)
-    if cfg.format == "markdown":
-        print("\n\n".join(markdown(table) for table in (backbone_table(rows, here=False), head_table(list(heads())))))
+    if settings.format == "markdown":
+        tables = (backbone_table(rows, show_weights=False), head_table(list(head_rows())))
+        print("\n\n".join(map(markdown, tables)))
         return
-    out = console()
-    out.print(backbone_table(rows, here=True))
-    out.print(head_table(list(heads())))
-    if absent := sorted(set(names) - {row.name for row in rows}):
-        out.print(f"not shown, since their library is not installed: {join_names(absent)}", highlight=False)
-    out.print("and any of timm's networks (extra timm): backbone=timm backbone.name=<name>", highlight=False)
+    console().print(backbone_table(rows, show_weights=True))
+    console().print(head_table(list(head_rows())))
+    missing = sorted(set(names) - {row.name for row in rows})
+    if missing:
+        print_line(f"not shown, because their library is not installed: {join_names(missing)}")
+    print_line("and any network of timm (extra timm): backbone=timm backbone.name=<name>")
 
 
-def backbone(name: str) -> BackboneRow:
-    values = to_dict(compose("describe", [f"backbone={name}", "backbone.weights=none"]))
-    with Weightless():
-        made: Backbone = build(values["backbone"], "backbone")
-        unfit = {head: why for head, why in assemble.fitting(made.levels).items() if why is not None}
-    size = sum(p.numel() for p in made.parameters())
-    where = whereabouts(*made.published) if made.published else "–"
-    return BackboneRow(name, said("backbone", name).rpartition(", ")[0], size, made.levels, where, unfit)
+def backbone_row(name: str) -> BackboneRow:
+    """Raises MissingExtraError where the backbone's library is not installed."""
+    backbone = shipped_backbone(name)
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    what = description("backbone", name).rpartition(", ")[0]
+    return BackboneRow(name, what, parameters, backbone.levels, backbone.weights_location, unfit_heads(backbone.levels))
 
 
-def heads() -> Iterator[HeadRow]:
+def head_rows() -> Iterator[HeadRow]:
     for name in option_names("head"):
-        with Weightless():
-            model = assemble.segmenter(assemble.described(name), 2)
-        yield HeadRow(name, said("head", name), sum(p.numel() for p in model.heads.parameters()))
+        yield HeadRow(name, description("head", name), head_parameters(name))
 
 
-def said(group: str, name: str) -> str:
-    """What an option's YAML says of itself."""
+def description(group: str, name: str) -> str:
+    """The first line of an option's YAML."""
     return first_comment(conf_dir() / group / f"{name}.yaml")

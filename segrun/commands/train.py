@@ -1,28 +1,57 @@
-"""`segrun train`: from a config to a run folder."""
+"""`segrun train`: from an experiment to a run folder."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segrun.checkpoints import checkpoint as checkpoints
-from segrun.config.compose import Config, in_multirun, to_dict
-from segrun.config.keys import config_hash
-from segrun.errors import RequestError, join_names
-from segrun.experiment import assemble
-from segrun.experiment.training import train as carry_out
-from segrun.sweeps import jobs as sweep
+import torch
+from accelerate import Accelerator
+from torch import nn
 
-# what a resumed run may change: none of it changes the result
-CHANGEABLE = ("trainer.device", "trainer.workers", "trainer.cache", "tracker")
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.checkpoints.checkpoint import Checkpoint
+from segrun.config.build import to_dataclass
+from segrun.config.compose import in_multirun
+from segrun.config.recorded import RecordedConfig
+from segrun.device import autocast, make_accelerator, memory_layout, reset_peak_memory
+from segrun.engine.loop import fit
+from segrun.engine.recipe import EpochData, TrainRecipe
+from segrun.engine.settings import TrainerSettings
+from segrun.errors import Interrupted, RequestError
+from segrun.events import Event
+from segrun.experiment.experiment import Experiment
+from segrun.experiment.model import adapted_model
+from segrun.experiment.plan import make_plan, plan_training
+from segrun.experiment.resume import find_run, resumed_experiment
+from segrun.experiment.tasks import build_balance
+from segrun.experiment.train_batches import TrainBatches
+from segrun.inference.evaluation import Evaluation, evaluate
+from segrun.inference.inference import Inference
+from segrun.report.metrics_file import MetricsFile
+from segrun.report.trackers.trackers import Observer, open_trackers
+from segrun.report.training_progress import TrainingProgress
+from segrun.runs.finish import RunResult, finish
+from segrun.runs.folder import RunFolder
+from segrun.runs.settings import RunSettings
+from segrun.sweeps.jobs import job_folder, run_job
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """folder: the run's, with the best epoch's checkpoint; val, test: as in result.json (test None without one)."""
+    """What a training left behind.
+
+    Attributes:
+        folder: The run folder.
+        val: Scores of the best weights, as in result.json.
+        test: The same on the test split; None where it was not scored.
+    """
 
     folder: Path
     val: Mapping[str, Any]
@@ -30,87 +59,157 @@ class TrainResult:
 
     @property
     def checkpoint(self) -> Path:
+        """The best weights."""
         return self.folder / "best.ckpt"
 
 
-def run(cfg: Config) -> TrainResult | None:
-    """Train, or go on with `resume`. In a multirun, one job of it: what came of it is read from its folder.
+def run(config: Mapping[str, Any]) -> TrainResult | None:
+    """Train, or continue the run `resume`; in a sweep, carry out one job, whose result is read from its folder.
 
     Raises:
-        RequestError: a key that is only for many runs, or for one.
+        RequestError: A key that only a sweep has, or only a single run.
     """
-    if cfg.resume is not None and not in_multirun():
-        return resumed(cfg)
-    values = to_dict(cfg)
+    settings = to_dataclass(config, RunSettings, "")
+    recorded = RecordedConfig(config)
     if in_multirun():
-        folder = job_folder(values)
-
-        def job() -> TrainResult:
-            saved = folder / "last.ckpt"
-            return train(values, folder, checkpoints.read(saved) if saved.is_file() else None)
-
-        sweep.run(values["asked"], folder, values, job)
+        run_as_job(config, "train")
         return None
-    if values["names"].get("search"):
-        raise RequestError(f"search={values['names']['search']}: many trainings, for the command line: segrun train -m")
-    if values["retry"]:
-        raise RequestError("retry=true: tries a sweep's failed jobs anew (-m); a single run is new each time.")
-    return train(values, run_folder(values))
+    if settings.resume is not None:
+        folder = find_run(settings.resume)
+        resume = checkpoints.read(folder, "last.ckpt")
+        return train(resumed_experiment(config, resume, settings.trust), folder, resume)
+    if "search" in recorded.options:
+        raise RequestError(
+            f"search={recorded.options['search']}: several trainings need the command line: segrun train -m"
+        )
+    if settings.retry:
+        raise RequestError("retry=true: repeats the failed jobs of a sweep (-m); a single run is always new.")
+    return train(Experiment.from_config(config), run_folder(recorded, settings.output), new=True)
 
 
-def resumed(cfg: Config) -> TrainResult:
-    """Go on in the run's own folder, with its own config.
+def run_as_job(config: Mapping[str, Any], command: str) -> None:
+    """Carry out one job of a sweep in the folder that its config decides.
 
     Raises:
-        RequestError: nothing to go on with, or an override that would change the result.
+        RequestError: `resume` is given: the same command continues a sweep.
     """
-    folder = Path(cfg.resume).expanduser()
-    folder = folder.parent if folder.is_file() else folder
-    keys = [word.partition("=")[0].lstrip("+~") for word in cfg.asked]
-    if refused := [
-        key for key in keys if key not in ("resume", "output", "trust", *CHANGEABLE) and not key.startswith("tracker")
-    ]:
-        raise RequestError(
-            f"resume goes on with the run's own config; {join_names(refused)} cannot be changed "
-            f"(only {', '.join(CHANGEABLE)} can). For another config, start a new run."
-        )
-    if (folder / "result.json").is_file():
-        raise RequestError(f"{folder}: this run is finished; there is nothing to resume.")
-    saved = checkpoints.read(folder, "last.ckpt")
-    values = dict(saved.config)
-    values["trainer"] = {**values["trainer"]}
-    for key in ("device", "workers", "cache"):
-        if f"trainer.{key}" in keys:
-            values["trainer"][key] = cfg.trainer[key]
-    if any(key.startswith("tracker") for key in keys):
-        values["tracker"] = to_dict(cfg.tracker)
-    return train(values, folder, saved, trust=list(cfg.trust))
+    settings = to_dataclass(config, RunSettings, "")
+    recorded = RecordedConfig(config)
+    folder = job_folder(recorded, settings, command)
+
+    def job() -> TrainResult:
+        last = folder / "last.ckpt"
+        return train(Experiment.from_config(config), folder, checkpoints.read(last) if last.is_file() else None)
+
+    run_job(recorded, folder, job)
 
 
-def train(
-    values: dict[str, Any], folder: Path, saved: checkpoints.Checkpoint | None = None, trust: assemble.Trust = None
-) -> TrainResult:
-    """One training, in a new folder like `folder` or, if it was `saved` or is a sweep's job, in just that one."""
-    fresh = saved is None and not in_multirun()
-    return TrainResult(*carry_out(values, folder, fresh, saved, trust))
-
-
-def run_folder(values: Mapping[str, Any]) -> Path:
+def run_folder(config: RecordedConfig, output: str) -> Path:
     """outputs/train/<date>/<time>_<dataset>_<backbone>_<head>_<strategy>"""
     day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    return Path(values["output"]).expanduser() / "train" / day / f"{clock}_{label(values)}"
+    return Path(output).expanduser() / "train" / day / f"{clock}_{config.label}"
 
 
-def job_folder(values: Mapping[str, Any]) -> Path:
-    """The folder of a job is a function of its config; what leaves the test split unread lies apart, and what was
-    chosen by it."""
-    if values["resume"] is not None:
-        raise RequestError(f"resume={values['resume']}: goes on with one run; with a sweep, the same line does.")
-    name = f"{label(values)}_seed{values['seed']}_{config_hash(values)}"
-    kind = "search" if not values["test"] else "choose" if "budget" in values else "multirun"
-    return Path(values["output"]).expanduser() / kind / name
+def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None, new: bool = False) -> TrainResult:
+    """One training.
+
+    Args:
+        experiment: What to train.
+        folder: The run folder.
+        resume: The state to continue from.
+        new: Where the folder exists, make another one beside it.
+
+    Raises:
+        SegrunError: See segrun.errors. Nothing is written before data, plan and weights have been checked.
+        Interrupted: By Ctrl-C or SIGTERM; the state is saved.
+    """
+    trainer = experiment.trainer
+    accelerator = start_process(trainer)
+    planned = plan_training(experiment, resume, accelerator.num_processes, accelerator.main_process_first)
+    data, tasks = planned.data, planned.tasks
+    torch.manual_seed(experiment.seed)
+    with accelerator.main_process_first():  # one process downloads the weights
+        model, notes = adapted_model(experiment, data.classes, data.channels, planned.auxiliary, resume)
+    plan = make_plan(experiment, model)
+    if resume is None:
+        model.init_bias_from_class_prior(tasks[0].loss.class_prior(data.class_counts.sum(0)))
+    for task in tasks:
+        task.loss.to(accelerator.device)
+    batches = TrainBatches(
+        data, planned.auxiliary, experiment.data.sizing, experiment.data.augment, trainer, experiment.seed, accelerator
+    )
+    data = dataclasses.replace(data, notes=[*data.notes, *batches.cache_notes()])
+    run = RunFolder.create(folder, experiment, data, model, accelerator, new, resume is not None)
+    if accelerator.is_main_process:
+        run.write_start(plan, notes)
+    inference = training_inference(experiment, model, accelerator)
+    score = partial(
+        evaluate, data=data.dataset, accelerator=accelerator, loss=tasks[0].loss, batch_size=trainer.batch_size
+    )
+
+    def score_val(weights: nn.Module) -> Evaluation:
+        return score(dataclasses.replace(inference, model=weights), names=data.splits["val"])
+
+    recipe = TrainRecipe(
+        trainer,
+        experiment.optimizer,
+        experiment.schedule,
+        experiment.seed,
+        build_balance(experiment, tasks, accelerator.device),
+    )
+    epochs = EpochData(batches, trainer.steps_per_epoch(len(data.splits["train"])), score_val)
+    state = None if resume is None else resume.training
+    with observers(run, state) as emit:
+        try:
+            progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)
+        except Interrupted as stop:
+            raise Interrupted(f"{stop} Continue with: segrun train resume={run.path}") from None
+        result = finish(run, plan, progress, inference, score, partial(batches.primary, 0), batches.several)
+    return train_result(run, result)
 
 
-def label(values: Mapping[str, Any]) -> str:
-    words = (assemble.word(values["names"].get(group)) for group in ("backbone", "head", "strategy"))
-    return "_".join((assemble.data_word(values), *words))
+def train_result(run: RunFolder, result: RunResult) -> TrainResult:
+    return TrainResult(run.path, result.summaries["val"], result.summaries.get("test"))
+
+
+def start_process(settings: TrainerSettings) -> Accelerator:
+    """The accelerator; what torch keeps for the whole process is set for this run."""
+    accelerator = make_accelerator(settings.device, settings.precision)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    reset_peak_memory(accelerator.device.type == "cuda")
+    return accelerator
+
+
+def training_inference(experiment: Experiment, model: nn.Module, accelerator: Accelerator) -> Inference:
+    """How val and test are scored during the training."""
+    trainer, device = experiment.trainer, accelerator.device
+    layout = memory_layout(trainer.channels_last, device.type == "cuda")
+    return Inference(model, experiment.data.sizing, device, partial(autocast, device, trainer.precision), layout)
+
+
+@contextlib.contextmanager
+def observers(run: RunFolder, state: Mapping[str, Any] | None) -> Iterator[Observer]:
+    """Pass events to the terminal, metrics.jsonl and the trackers, in the main process only.
+
+    Args:
+        run: The folder.
+        state: The training state of a resumed run, whose epochs in metrics.jsonl are kept.
+    """
+    main = run.accelerator.is_main_process
+    done = 0 if state is None else state["progress"]["epoch"]
+    terminal = TrainingProgress() if main else None
+    with open_trackers(run.experiment.trackers if main else {}, run.path) as trackers:
+        listeners: Iterable[Observer] = ()
+        if terminal is not None:
+            listeners = [terminal, MetricsFile(run.path / "metrics.jsonl", done), *trackers]
+
+        def emit(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        try:
+            yield emit
+        finally:
+            if terminal is not None:
+                terminal.close()

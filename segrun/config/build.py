@@ -1,115 +1,225 @@
-"""From a config to objects."""
+"""From a config to checked objects.
+
+Every setting is checked where it enters: the annotations of the class say what is allowed, and pydantic compares the
+value with them. The constructor's signature is the schema; there is no second list of keys or ranges.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from segrun.config.compose import to_dict
+from segrun.config.allowed import allowed, shown
 from segrun.errors import RequestError
 
 T = TypeVar("T")
+Trust = Sequence[str] | None  # None: the user's own config; otherwise modules that a checkpoint's config may name
+
+# strict: 1 is a float, but "1" is no number and true is no 1
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-def to_dataclass(cfg: Any, kind: type[T], place: str) -> T:
-    """`cfg` as the dataclass `kind`: an unknown key, a wrong type or a missing value is refused by name.
+@dataclasses.dataclass(frozen=True)
+class Partial(Generic[T]):
+    """A class with its checked settings, waiting for the arguments that are known late.
 
-    place: where `cfg` stands in the config; "" for its top, which holds other keys as well.
+    Args:
+        cls: The class.
+        settings: Checked keyword arguments.
+        place: The config key that names the class, for messages.
     """
-    if not place:
-        cfg = {field.name: cfg[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(kind), cfg)
-        result = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
-        reason = str(error).splitlines()[0]
-        raise RequestError(f"{f'{place}.{key}'.lstrip('.')}: {reason}.") from error
-    assert isinstance(result, kind)
-    return result
+
+    cls: type[T]
+    settings: Mapping[str, Any]
+    place: str
+
+    def __call__(self, **late: Any) -> T:
+        """Build the object. A late argument that the class does not take is left out."""
+        taken = {name: value for name, value in late.items() if name in _parameters(self.cls)}
+        return self.cls(**self.settings, **taken)
+
+    def replace(self, **settings: Any) -> Partial[T]:
+        """The same with other settings; a setting that the class does not take is left out."""
+        taken = {name: value for name, value in settings.items() if name in _parameters(self.cls)}
+        return Partial(self.cls, {**self.settings, **taken}, self.place)
 
 
-def build(cfg: Any, place: str, *, trust: Sequence[str] | None = None, **given: Any) -> Any:
-    """The object that `cfg._target_` names, made from the rest of `cfg` and from `given`.
+def build(config: Any, place: str, *, trust: Trust = None) -> Any:
+    """The object that `config` names with `_target_`.
 
-    `trust=None` says that the config is the user's own; a sequence, that it came out of a checkpoint:
-    then only classes defined inside segrun, or in a module listed there, are made.
+    Args:
+        config: A mapping with `_target_` and the keyword arguments of the class.
+        place: The key of the mapping in the whole config, for messages.
+        trust: See `Trust`.
 
     Raises:
-        RequestError: no such class, or arguments that it does not take.
+        RequestError: There is no such class, it may not be built here, or an argument is unknown, missing or outside
+            its range.
     """
-    values = dict(cfg) if isinstance(cfg, dict) else to_dict(cfg) if isinstance(cfg, DictConfig) else {}
-    target = values.pop("_target_", None)
+    return partial(config, place, trust=trust)()
+
+
+def partial(config: Any, place: str, *, trust: Trust = None, base: type[T] | None = None) -> Partial[T]:
+    """The class that `config` names, with checked settings; see `build`.
+
+    Args:
+        config: As for `build`.
+        place: As for `build`.
+        trust: As for `build`.
+        base: The class must derive from it. Its `late_arguments` are set by segrun and no settings.
+    """
+    settings = dict(config) if isinstance(config, Mapping) else {}
+    target = settings.pop("_target_", None)
     if not isinstance(target, str):
-        raise RequestError(f"{place}: has no _target_. Choose {place}=<name> or give {place}._target_=<class>.")
-    made = locate(target, place, trust)
-    arguments = {**{key: _nested(value, f"{place}.{key}", trust) for key, value in values.items()}, **given}
+        raise RequestError(f"{place}: no _target_. Choose {place}=<name>, or give {place}._target_=<class>.")
+    cls = locate_class(target, place, trust)
+    if base is not None and not issubclass(cls, base):
+        raise RequestError(f"{place}._target_={target}: must be a {base.__name__}.")
+    nested = {key: _nested(value, f"{place}.{key}", trust) for key, value in settings.items()}
+    late = getattr(base, "late_arguments", ())
+    return Partial(cls, check_arguments(cls, nested, place, late), place)
+
+
+def to_dataclass(config: Mapping[str, Any], kind: type[T], place: str) -> T:
+    """A settings dataclass out of a mapping; a wrong key or value is refused by name.
+
+    Args:
+        config: The mapping. At the top of a config (place "") it holds other keys as well, which are ignored.
+        kind: The dataclass.
+        place: The key of the mapping in the whole config, "" for its top.
+    """
+    if not place:
+        names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        config = {key: value for key, value in config.items() if key in names}
+    return kind(**check_arguments(kind, config, place))
+
+
+def check_arguments(cls: type, settings: Mapping[str, Any], place: str, late: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings as the class takes them.
+
+    Raises:
+        RequestError: A setting is unknown, missing, late (set by segrun), or not what its annotation allows.
+    """
+    parameters = _parameters(cls)
+    own = [name for name in parameters if name not in late]
+    for key in settings:
+        if key in late and key in parameters:
+            raise RequestError(f"{_key(place, key)}: is set by segrun and cannot be given.")
+        if key not in own and not _takes_any(cls):
+            raise RequestError(f"{_key(place, key)}: {cls.__name__} takes no such key. It takes {', '.join(own)}.")
+    for name in own:
+        if parameters[name].default is inspect.Parameter.empty and name not in settings:
+            raise RequestError(f"{_key(place, name)}: has no value. {cls.__name__} needs one.")
+    hints = _hints(cls)
+    return {key: check_value(value, hints.get(key, Any), _key(place, key)) for key, value in settings.items()}
+
+
+def check_value(value: Any, hint: Any, place: str) -> Any:
+    """The value as its annotation asks for it: mappings become the dataclasses that the annotation names.
+
+    Raises:
+        RequestError: The annotation does not allow the value.
+    """
+    filled = _filled(value, hint, place)
     try:
-        inspect.signature(made).bind(**arguments)
-    except TypeError as error:
-        takes = [p for p in inspect.signature(made).parameters if p not in given]
-        raise RequestError(f"{place}: {target} {error}. It takes {', '.join(takes)}.") from error
-    try:
-        hints = typing.get_type_hints(made.__init__)
-    except NameError:  # annotations that only a type checker can resolve
-        hints = {}
-    for key, value in values.items():
-        if not fits(value, hints.get(key, Any)):
-            raise RequestError(f"{place}.{key}={value}: is to be {_shown(hints[key])}.")
-    return made(**arguments)
+        return _adapter(hint).validate_python(filled)
+    except ValidationError as error:
+        raise RequestError(f"{place}={shown(value)}: must be {allowed(hint)}.") from error
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain config value fits a simple annotation; what is not simple is left to the class."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(fits(value, option) for option in typing.get_args(hint))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (str, bool, type(None)) else True
+def locate_class(target: str, place: str, trust: Trust) -> Any:
+    """The class behind a dotted path.
 
+    Trust is judged by the module that *defines* the class: `segrun.x.os.system` begins with segrun, too.
 
-def _shown(hint: Any) -> str:
-    return str(getattr(hint, "__name__", hint) if not typing.get_args(hint) else hint).replace("collections.abc.", "")
-
-
-def _nested(value: Any, place: str, trust: Sequence[str] | None) -> Any:
-    if isinstance(value, dict) and "_target_" in value:
-        return build(value, place, trust=trust)
-    if isinstance(value, list):
-        return [_nested(item, f"{place}[{i}]", trust) for i, item in enumerate(value)]
-    return value
-
-
-def locate(target: str, place: str, trust: Sequence[str] | None) -> Any:
-    """The class behind a dotted path. What is trusted is judged by where the class was *defined*:
-    `segrun.x.os.system` begins with segrun, too."""
+    Raises:
+        RequestError: There is no such class, or a checkpoint's config may not name it.
+    """
     module, _, name = target.rpartition(".")
-    allowed = None if trust is None else ("segrun", *trust)
-    if allowed is not None and not any(module == ok or module.startswith(f"{ok}.") for ok in allowed):
+    trusted = None if trust is None else ("segrun", *trust)
+    if trusted is not None and not _inside(module, trusted):
         raise RequestError(
-            f"{place}: the checkpoint names {target}, which is not segrun's. "
+            f"{place}: the checkpoint names {target}, which is not part of segrun. "
             f"If you know and trust that code: trust=[{module}]."
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own class lies in the current folder
     try:
-        made = getattr(__import__(module, fromlist=[name]), name)
+        cls = getattr(__import__(module, fromlist=[name]), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise RequestError(f"{place}: there is no {target} ({error}).") from error
-    home = getattr(made, "__module__", "")
-    if not inspect.isclass(made) or (
-        allowed is not None and not any(home == ok or home.startswith(f"{ok}.") for ok in allowed)
-    ):
+    home = getattr(cls, "__module__", "")
+    if not inspect.isclass(cls) or (trusted is not None and not _inside(home, trusted)):
         raise RequestError(f"{place}: {target} is not a class that may be built here.")
-    return made
+    return cls
+
+
+def _inside(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _nested(value: Any, place: str, trust: Trust) -> Any:
+    """Objects that a setting names with `_target_` are built first."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, place, trust=trust)
+    if isinstance(value, list):
+        return [_nested(item, f"{place}[{index}]", trust) for index, item in enumerate(value)]
+    return value
+
+
+def _filled(value: Any, hint: Any, place: str) -> Any:
+    """Mappings become the dataclasses that the annotation names, also in a list or beside null."""
+    options = typing.get_args(hint) if _is_union(hint) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
+            return to_dataclass(value, option, place)
+        if typing.get_origin(option) is typing.Annotated:
+            return _filled(value, typing.get_args(option)[0], place)
+        if typing.get_origin(option) is Sequence and isinstance(value, list):
+            (item,) = typing.get_args(option)
+            return [_filled(entry, item, f"{place}[{index}]") for index, entry in enumerate(value)]
+    return value
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    if dataclasses.is_dataclass(hint):  # filled before; pydantic refuses a config for it
+        return TypeAdapter(hint)
+    return TypeAdapter(hint, config=_STRICT)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of the constructor; what only a type checker can resolve is not checked."""
+    source: Any = cls if dataclasses.is_dataclass(cls) else cls.__init__
+    try:
+        return typing.get_type_hints(source, include_extras=True)
+    except NameError:
+        return {}
+
+
+@functools.cache
+def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p for name, p in inspect.signature(cls).parameters.items() if p.kind in kinds}
+
+
+def _takes_any(cls: type) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+
+
+def _key(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

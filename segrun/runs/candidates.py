@@ -3,77 +3,94 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from segrun.checkpoints.checkpoint import Progress
-from segrun.engine.selection import monitored
-from segrun.engine.statistics import BATCHES, batch_norms, estimate_statistics
+from segrun.checkpoints.snapshots import Snapshots
+from segrun.engine.batch_norm import NUM_BATCHES, batch_norm_names, update_batch_norm
+from segrun.engine.progress import Progress
+from segrun.engine.selection import monitored_score
 from segrun.inference.evaluation import Evaluation
 from segrun.inference.inference import Inference
+from segrun.models.parts import Weights
 from segrun.models.segmenter import Segmenter
-from segrun.report.tables import percent
-from segrun.report.terminal import console
+from segrun.report.formats import percent
+from segrun.report.terminal import print_line
+from segrun.runs.folder import RunFolder
 from segrun.transfer.plan import Plan
 from segrun.types import Batch
 
-if TYPE_CHECKING:
-    from segrun.runs.run import Run
+Score = Callable[..., Evaluation]
 
 
 def try_candidates(
-    run: Run,
+    run: RunFolder,
     plan: Plan,
     progress: Progress,
     inference: Inference,
-    score: Callable[..., Evaluation],
+    score: Score,
     batches: Callable[[], Iterator[Batch]],
-    several: bool,
+    several_datasets: bool,
 ) -> dict[str, float]:
-    """Score the strategy's candidates on val, and keep one that is better than the best so far. Statistics that were
-    collected in training are estimated anew for each, on `batches` of the primary data.
+    """Score candidates on val, and keep one that is better than the best epoch.
 
-    several: the training's images came from several data sets, so that the best model's own statistics are of a
-    mixture: the same weights with statistics of the primary data are a candidate, too.
+    Batch-norm statistics that were collected in training are estimated again for each candidate, on batches of the
+    primary data.
+
+    Args:
+        run: The folder; best.ckpt is replaced by a better candidate.
+        plan: Its phases with `keep` left weights behind.
+        progress: Its best score is raised by a better candidate.
+        inference: Precision, sizing and device of the scores.
+        score: `evaluate` for an inference and names.
+        batches: Training batches of the primary data, from the first one.
+        several_datasets: The training images came from several data sets, so that the model's own statistics are of
+            a mixture: the same weights with statistics of the primary data are a candidate, too.
+
+    Returns:
+        The score on val of each candidate, by name.
     """
-    device = run.device.device
-    phases = [run.snapshots.get_or_create(f"phase{index}") for index, phase in enumerate(plan.phases) if phase.keep]
-    if not phases and not several:
+    phase_ends = [_phase_end(run.snapshots, index) for index, phase in enumerate(plan.phases) if phase.keep]
+    if not phase_ends and not several_datasets:
         return {}
-    model = run.best(merge=False)
-    found = list(run.strategy.candidates(phases)) if phases else []
-    if several:  # stored: a run that is stopped here has perhaps a candidate in best.ckpt
-        found.append(("statistics of the primary data", run.snapshots.get_or_create("end", model.state_dict)))
-    norms = collected(model, plan)
-    tried: dict[str, float] = {}
-    for name, weights in found:
+    model = run.best_model(merge=False)
+    candidates = list(run.experiment.strategy.candidates(phase_ends)) if phase_ends else []
+    if several_datasets:  # stored: in a run that is stopped here, best.ckpt may hold a candidate
+        end = run.snapshots.get_or_create("end", model.state_dict)
+        candidates.append(("statistics of the primary data", end))
+    norms = collected_norms(model, plan)
+    scores: dict[str, float] = {}
+    for name, weights in candidates:
         model.load_state_dict({key: weights[key] for key in model.state_dict()})
-        images = (batch.images.to(device) for batch in islice(batches(), BATCHES))
-        estimate_statistics(model, images, norms)
-        if run.device.num_processes > 1:  # each has seen its share of every batch
-            for buffer in model.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(run.device.reduce(buffer, "mean"))
-        looked = score(dataclasses.replace(inference, model=model), names=run.data.splits["val"])
-        tried[name] = monitored(looked, run.values["trainer"]["monitor"])
-        better = progress.best is None or tried[name] > progress.best
-        progress.best = tried[name] if better else progress.best
-        if run.device.is_main_process:
-            shown = f"{name}: val mIoU {percent(looked.scores.miou)}" + (" *" if better else "")
-            console().print(shown, highlight=False, markup=False)
+        device = run.accelerator.device
+        images = (batch.images.to(device) for batch in islice(batches(), NUM_BATCHES))
+        update_batch_norm(model, images, norms)
+        _average_statistics(run, model)
+        evaluation = score(dataclasses.replace(inference, model=model), names=run.data.splits["val"])
+        scores[name] = monitored_score(evaluation, run.experiment.trainer.monitor)
+        better = progress.best is None or scores[name] > progress.best
+        progress.best = scores[name] if better else progress.best
+        if run.accelerator.is_main_process:
+            print_line(f"{name}: val mIoU {percent(evaluation.scores.miou)}" + (" *" if better else ""))
             if better:
-                run.keep(model, progress)
-    return tried
+                run.write_best(model, progress)
+    return scores
 
 
-def collected(model: Segmenter, plan: Plan) -> list[str]:
+def collected_norms(model: Segmenter, plan: Plan) -> list[str]:
     """The batch norms whose statistics some phase has collected."""
-    parts = model.parts()
-    paths: Iterable[str] = [
-        path
-        for part in parts.values()
-        if any(part.name in phase.learn and phase.learn[part.name].statistics for phase in plan.phases)
-        for path in part.modules
-    ]
-    return [name for name in batch_norms(model) if any(f"{name}.".startswith(f"{path}.") for path in paths)]
+    collecting = {name for phase in plan.phases for name, settings in phase.learn.items() if settings.statistics}
+    paths = [path for part in model.parts().values() if part.name in collecting for path in part.modules]
+    return [name for name in batch_norm_names(model) if any(f"{name}.".startswith(f"{path}.") for path in paths)]
+
+
+def _phase_end(snapshots: Snapshots, index: int) -> Weights:
+    return snapshots.get_or_create(f"phase{index}")
+
+
+def _average_statistics(run: RunFolder, model: Segmenter) -> None:
+    """Each process has seen its share of every batch."""
+    if run.accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(run.accelerator.reduce(buffer, "mean"))

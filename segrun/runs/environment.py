@@ -1,4 +1,4 @@
-"""environment.json: on what a run was made."""
+"""environment.json: the software and hardware that a run used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segrun.models.weights.loading import LoadReport
+from segrun.models.weights.report import LoadReport
 
 PACKAGES = (
     "segrun",
@@ -27,34 +27,42 @@ PACKAGES = (
 
 
 def environment(device: torch.device, report: LoadReport) -> dict[str, object]:
-    """Versions, device, git commit and command line; where the pretrained weights came from."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    """Command line, versions, device, git commit, and the origin of the pretrained weights.
+
+    Args:
+        device: The device of the training.
+        report: What became of the pretrained weights.
+    """
     return {
         "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "device": gpu or f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})",
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": _commit(),
+        "device": _device_name(device),
+        "packages": {name: _installed_version(name) for name in PACKAGES},
+        "git": _git_commit(),
         "weights": str(report),
         "tensors": report.names(),
     }
 
 
-def _version(name: str) -> str | None:
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def _installed_version(package: str) -> str | None:
     try:
-        return version(name)
+        return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _commit() -> str | None:
-    """Of segrun's own clone, if it runs from one."""
+def _git_commit() -> str | None:
+    """The commit of the clone that segrun runs from, None if it does not run from one."""
+    command = ["git", "describe", "--always", "--dirty"]
     try:
-        here = Path(__file__).parent
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=5
-        )
-        return done.stdout.strip() or None
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.SubprocessError):
         return None
+    return result.stdout.strip() or None

@@ -1,5 +1,5 @@
-"""Several jobs in one command: each in a folder of its own that its config decides, so that the same line again skips
-what is done and goes on with what is not. What came of a job is read from its folder, whoever ran it."""
+"""Jobs of a sweep. A job's folder is a function of its config, so that the same command again skips what has ended and
+continues the rest. What became of a job is read from its folder, whichever process ran it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,44 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from segrun.config.compose import in_other_process, to_yaml
-from segrun.errors import Interrupted, SegrunError
+from segrun.config.build import to_dataclass
+from segrun.config.compose import in_other_process
+from segrun.config.recorded import RecordedConfig
+from segrun.errors import Interrupted, RequestError, SegrunError
 from segrun.files import ensure_dir, write_text
-from segrun.report.tables import percent
+from segrun.report.formats import percent
 from segrun.report.terminal import console, print_line
+from segrun.runs.settings import RunSettings
 
 ERROR, LOG = "error.txt", "log.txt"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep: the words that ask for it, its folder, and its state there when the sweep began."""
+    """One training of a sweep.
 
-    words: tuple[str, ...]
+    Attributes:
+        overrides: The words that ask for it.
+        folder: Its run folder.
+        initial_state: Its state when the sweep began.
+    """
+
+    overrides: tuple[str, ...]
     folder: Path
-    before: str = field(init=False)
+    initial_state: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "before", self.state)
+        object.__setattr__(self, "initial_state", self.state)
 
     @property
     def state(self) -> str:
+        """done, failed, interrupted or not started."""
         files = {"result.json": "done", ERROR: "failed", "last.ckpt": "interrupted"}
-        return next((state for name, state in files.items() if (self.folder / name).is_file()), "not begun")
+        return next((state for name, state in files.items() if (self.folder / name).is_file()), "not started")
 
     @property
     def result(self) -> dict[str, Any]:
+        """The run's result.json."""
         return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
     @property
@@ -55,16 +66,40 @@ class Job:
         """Why it failed."""
         return (self.folder / ERROR).read_text(encoding="utf-8").strip()
 
-    def wanted(self, retry: bool) -> bool:
-        """Whether it is to be run. retry: failed jobs as well."""
-        return self.before in ("interrupted", "not begun") or (retry and self.before == "failed")
+    def must_run(self, retry: bool) -> bool:
+        """Whether the sweep has to run it; with `retry`, failed jobs as well."""
+        return self.initial_state in ("interrupted", "not started") or (retry and self.initial_state == "failed")
 
 
-def run(words: Sequence[str], folder: Path, values: dict[str, Any], train: Callable[[], Any]) -> None:
-    """Run one job. Only an interruption ends the sweep; a failure stays in the folder, with the config that failed."""
+def job_folder(config: RecordedConfig, settings: RunSettings, command: str) -> Path:
+    """The folder of a job. Runs that leave the test split unread, or were chosen by a score on val, are kept apart.
+
+    Args:
+        config: Of the job.
+        settings: Of the same config.
+        command: train or choose.
+
+    Raises:
+        RequestError: `resume` is given.
+    """
+    if settings.resume is not None:
+        raise RequestError(f"resume={settings.resume}: continues one run. To continue a sweep, repeat its command.")
+    kind = {"train": "multirun", "choose": "choose"}[command] if settings.test else "search"
+    return Path(settings.output).expanduser() / kind / config.job_name
+
+
+def job_of(values: Mapping[str, Any], command: str) -> Job:
+    """The job that a config asks for; see `job_folder`."""
+    config = RecordedConfig(values)
+    return Job(tuple(config.overrides), job_folder(config, to_dataclass(values, RunSettings, ""), command))
+
+
+def run_job(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> None:
+    """Run one job. Only an interruption ends the sweep; a failure is recorded in the folder, with the config."""
+    overrides = config.overrides
     (folder / ERROR).unlink(missing_ok=True)
-    with apart(words, folder) if in_other_process() else contextlib.nullcontext():
-        console().rule(escape(" ".join(words)) or "defaults", style="dim")
+    with _own_log(overrides, folder) if in_other_process() else contextlib.nullcontext():
+        console().rule(escape(" ".join(overrides)) or "defaults", style="dim")
         try:
             train()
         except Exception as error:
@@ -73,19 +108,19 @@ def run(words: Sequence[str], folder: Path, values: dict[str, Any], train: Calla
             text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
             ensure_dir(folder)
             if not (folder / "config.yaml").is_file():
-                write_text(folder / "config.yaml", to_yaml(values))
+                write_text(folder / "config.yaml", config.to_yaml())
             write_text(folder / ERROR, text + "\n")
-            console().print(f"failed: {text}", style="red", markup=False)
+            print_line(f"failed: {text}", "red")
 
 
 @contextlib.contextmanager
-def apart(words: Sequence[str], folder: Path) -> Iterator[None]:
-    """In a process of its own a job writes to its log; the terminal hears that it begins and ends."""
-    _end_with_the_sweep()
+def _own_log(overrides: Sequence[str], folder: Path) -> Iterator[None]:
+    """In a process of its own a job writes to its log; the terminal shows only that it starts and ends."""
+    _stop_with_the_sweep()
     multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]  # joblib's own starts no others
-    terminal, name = sys.stdout, " ".join(words) or "defaults"
+    terminal, name = sys.stdout, " ".join(overrides) or "defaults"
     ensure_dir(folder)
-    print(f"begun: {name}", file=terminal, flush=True)
+    print(f"started: {name}", file=terminal, flush=True)
     with (
         (folder / LOG).open("a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
@@ -94,65 +129,75 @@ def apart(words: Sequence[str], folder: Path) -> Iterator[None]:
         try:
             yield
         except Interrupted:
-            if _ended.is_set():
-                os._exit(Interrupted.status)  # joblib's worker would wait for more to do, holding the device's memory
+            if _sweep_ended.is_set():
+                os._exit(Interrupted.status)  # joblib's worker would wait for more jobs and keep the device's memory
             raise
     print(f"{Job((), folder).state}: {name}", file=terminal, flush=True)
 
 
-_ended = threading.Event()
+_sweep_ended = threading.Event()
 
 
-def _end_with_the_sweep() -> None:
-    """Save and end when the process that began this one is gone: nobody else would tell it."""
+def _stop_with_the_sweep() -> None:
+    """Save and stop when the process that started this one is gone: nothing else would stop it."""
     if any(thread.name == "sweep" for thread in threading.enumerate()):
         return
 
     def watch(parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        _ended.set()
+        _sweep_ended.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, args=(os.getppid(),), name="sweep", daemon=True).start()
 
 
-def set_apart(jobs: Sequence[Job]) -> list[str]:
-    """Of each job, the words that not all of them share."""
-    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
-    return [" ".join(word for word in job.words if word not in common) for job in jobs]
+def distinct_names(jobs: Sequence[Job]) -> list[str]:
+    """For each job the overrides that not all jobs share."""
+    common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return [" ".join(word for word in job.overrides if word not in common) for job in jobs]
 
 
-def summary(jobs: Sequence[Job], asked: int) -> int:
-    """Print one table over the jobs; returns the exit status. asked: how many were, some perhaps for the same run."""
-    columns = ("job", "val mIoU", "test mIoU", "trained", "seconds", "")
-    title = f"{len(jobs)} jobs" + (f", for {asked} of which some ask for the same run" if asked > len(jobs) else "")
-    table = Table(*columns, title=title, title_justify="left")
-    names = dict(zip(jobs, (escape(name) or "defaults" for name in set_apart(jobs)), strict=True))
-    for job in jobs:
-        if job.state != "done":
-            table.add_row(names[job], "", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state)
-            continue
-        result = job.result
-        cost = result["cost"]
-        scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
-        ended = "done before" if job.before == "done" else "done"
-        table.add_row(names[job], *scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", ended)
+def print_summary(jobs: Sequence[Job], requested: int) -> int:
+    """Print a table of the jobs.
+
+    Args:
+        jobs: One per run folder.
+        requested: How many were asked for; some may ask for the same run.
+
+    Returns:
+        The exit status.
+    """
+    title = f"{len(jobs)} jobs" + (f" for {requested} requests, some for the same run" if requested > len(jobs) else "")
+    table = Table("job", "val mIoU", "test mIoU", "trained", "seconds", "", title=title, title_justify="left")
+    names = [escape(name) or "defaults" for name in distinct_names(jobs)]
+    for job, name in zip(jobs, names, strict=True):
+        table.add_row(name, *_row(job))
     console().print(table)
-    failed = [job for job in jobs if job.state == "failed"]
-    for job in failed:
-        console().print(f"failed: {names[job]}: {escape(job.error)}", style="red")
+    failed = [(job, name) for job, name in zip(jobs, names, strict=True) if job.state == "failed"]
+    for job, name in failed:
+        console().print(f"failed: {name}: {escape(job.error)}", style="red")
     if failed:
-        console().print(f"{len(failed)} of {len(jobs)} jobs failed; the same line with retry=true tries them anew.")
+        print_line(f"{len(failed)} of {len(jobs)} jobs failed; the same command with retry=true runs them again.")
     folder = jobs[0].folder.parent
-    console().print(f"run folders: {escape(str(folder))}")
+    print_line(f"run folders: {folder}")
     if sum(job.state == "done" and job.result["test"] is not None for job in jobs) > 1:
         print_line(f"next: segrun compare {shlex.quote(f'runs={folder}')}")
     return 1 if failed else 0
 
 
-def winner(job: Job, chosen: Mapping[str, Any], objective: str, score: float) -> None:
-    """Say what a search chose, and how it is scored on what no trial has seen."""
-    words = " ".join(word for word in job.words if word.partition("=")[0] in chosen)
-    print_line(f"best on val: {words}, {objective} {percent(score)}")
+def _row(job: Job) -> list[str]:
+    if job.state != "done":
+        return ["", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state]
+    result = job.result
+    cost = result["cost"]
+    scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
+    state = "done before" if job.initial_state == "done" else "done"
+    return [*scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", state]
+
+
+def print_winner(job: Job, chosen: Mapping[str, Any], objective: str, score: float) -> None:
+    """Print what a search chose, and the command that scores it on the test split, which no trial has read."""
+    overrides = " ".join(word for word in job.overrides if word.partition("=")[0] in chosen)
+    print_line(f"best on val: {overrides}, {objective} {percent(score)}")
     print_line(f"its score on the test split: segrun eval checkpoint={job.folder / 'best.ckpt'}")

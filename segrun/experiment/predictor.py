@@ -1,0 +1,54 @@
+"""A predictor out of a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.config.build import locate_class, to_dataclass
+from segrun.config.legacy import translate
+from segrun.data.dataset import Dataset
+from segrun.data.read.intensity import Intensity, IntensitySettings
+from segrun.device import torch_device, tune_malloc
+from segrun.errors import RequestError
+from segrun.experiment.model import inference_of
+from segrun.inference.predictor import Predictor
+
+
+def load_predictor(
+    checkpoint: str | Path,
+    device: str = "auto",
+    trust: Sequence[str] = (),
+    precision: str = "auto",
+    tile: int | None = None,
+    overlap: float | None = None,
+) -> Predictor:
+    """A predictor from a checkpoint or run folder.
+
+    Args:
+        checkpoint: A best.ckpt, or the run folder that holds it.
+        device: auto, cpu or cuda.
+        trust: Modules outside segrun that the checkpoint may name.
+        precision: auto, fp32, bf16 or fp16.
+        tile: Side of the sliding window in pixels; None: as in training.
+        overlap: Share by which windows overlap; None: as in training.
+
+    Raises:
+        RequestError: The file is missing, is no segrun checkpoint, or names foreign code.
+    """
+    saved = checkpoints.read(checkpoint)
+    place = torch_device(device)
+    if place.type == "cpu":
+        tune_malloc()
+    inference = inference_of(saved, place, trust, precision, tile, overlap)
+    settings = translate(saved.config)["dataset"]
+    kind: Any = Dataset
+    with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
+        kind = locate_class(settings["_target_"], "dataset", trust)
+    intensity = settings.get("intensity")
+    scaling = Intensity(to_dataclass(intensity, IntensitySettings, "dataset.intensity")) if intensity else None
+    reader = kind.reader(settings, saved.weights["mean"].numel())
+    return Predictor(inference, saved.classes, reader, scaling, kind.sidecars)
