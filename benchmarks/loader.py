@@ -33,7 +33,7 @@ from segrun.config.compose import compose, to_dict
 from segrun.data.augment.augment import Augment
 from segrun.data.loader.batches import Stream, TrainingSamples, training_batches
 from segrun.data.loader.sample_cache import SampleCache
-from segrun.data.sets.files import Pairs
+from segrun.data.sets.pairs import ImageMaskPairs
 from segrun.experiment import assemble
 from segrun.tasks.auxiliary.targets import Targets
 
@@ -84,7 +84,7 @@ def loaders(root: str, augment: str, batch: int, workers: int) -> tuple[dict[str
         compose("train", ["experiment=camvid", f"augment={augment}", f"dataset.root={Path(root).resolve()}"])
     )
     data, sizing = assemble.dataset(values), assemble.sizing(values)
-    assert isinstance(data, Pairs)
+    assert isinstance(data, ImageMaskPairs)
     names = list(data.splits["train"])
     made: Augment = build(values["augment"], "augment")
     budget = int(values["trainer"]["cache"] * 2**30)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segrun.config.compose import conf_dir
+from segrun.config.options import conf_dir
 from segrun.data.sets.shapes import TEXTURES, Shapes
 from tests.commands.test_train import command
 from tests.conftest import QUICK
@@ -137,7 +137,7 @@ def microscopy() -> Masks:
 
 def geotiff() -> Masks:
     """Scenes of two tiles."""
-    from tests.data.sets.test_geo import scene
+    from tests.data.sets.test_geotiff import scene
 
     masks = {}
     for n in (*TRAIN, *VAL):

@@ -5,37 +5,47 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 
-from segrun.data.sets.files import paired
-from segrun.data.sets.public import Public, ending
+from segrun.data.sets.files import FileReport, add_prefix, pair_files
+from segrun.data.sets.public import PublishedDataset, list_by_ending
 from segrun.errors import RequestError
 from segrun.types import VOID, ClassMap
 
 FOLDERS = {"train": "training", "val": "validation"}
+CLASS_COUNT = 150
 
 
-class ADE20K(Public):
-    """SceneParse150 (Zhou et al., CVPR 2017): 20,210 images for train, 2,000 for val. Classes are named as in its
-    objectInfo150.txt; 0 in the masks, "other", is void."""
+class ADE20K(PublishedDataset):
+    """SceneParse150 (Zhou et al., CVPR 2017): 20,210 images for train, 2,000 for val.
+
+    Classes are named as in its objectInfo150.txt. The value 0 in masks, "other", is void.
+
+    Args:
+        root: Holds ADEChallengeData2016/, or is that folder.
+
+    Raises:
+        RequestError: `root` does not hold it, or objectInfo150.txt is not the official one.
+    """
 
     title = "ADE20K"
-    holds = (
+    required = (
         "objectInfo150.txt", "images/training", "images/validation", "annotations/training", "annotations/validation",
     )  # fmt: skip
-    below = ("ADEChallengeData2016",)
-    had = "Unpack data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip."
-    codes: Mapping[int, int] = {0: VOID, **{index + 1: index for index in range(150)}}
+    subfolders = ("ADEChallengeData2016",)
+    source = "Unpack data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip."
+    class_of_value: Mapping[int, int] = {0: VOID, **{index + 1: index for index in range(CLASS_COUNT)}}
 
     def __init__(self, root: str | None) -> None:
         super().__init__(root)
-        self.classes = self._classes()
+        report = FileReport(self.notes, self.problems)
+        self.classes = self._read_classes()
         for split, folder in FOLDERS.items():
-            places = self.root / "images" / folder, self.root / "annotations" / folder
-            images, masks = ending(places[0], ".jpg"), ending(places[1], ".png")
-            found = paired(images, masks, places, self.problems, "Unpack the archive anew.")
-            self.take(split, {f"{split}/{name}": pair for name, pair in found.items()})
+            folders = self.root / "images" / folder, self.root / "annotations" / folder
+            images, masks = list_by_ending(folders[0], ".jpg"), list_by_ending(folders[1], ".png")
+            pairs = pair_files(images, masks, folders, report, cure="Unpack the archive again.")
+            self.add_split(split, add_prefix(split, pairs))
         self.notes.append("the masks of ADE20K's test are not public: its val chooses the epoch, and there is no test")
 
-    def _classes(self) -> ClassMap:
+    def _read_classes(self) -> ClassMap:
         path = self.root / "objectInfo150.txt"
         try:
             with path.open(encoding="utf-8", newline="") as file:
@@ -43,6 +53,9 @@ class ADE20K(Public):
             names = {int(row["Idx"]): row["Name"].strip() for row in rows}
         except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError) as error:
             raise RequestError(f"{path}: is not the official table with Idx and Name ({error}).") from error
-        if sorted(names) != list(range(1, 151)) or len(set(names.values())) != 150:
-            raise RequestError(f"{path}: is to name 150 classes, Idx 1 to 150; it names {len(set(names.values()))}.")
+        if sorted(names) != list(range(1, CLASS_COUNT + 1)) or len(set(names.values())) != CLASS_COUNT:
+            raise RequestError(
+                f"{path}: must name 150 classes, Idx 1 to 150, but names {len(set(names.values()))}. "
+                "Unpack the archive again."
+            )
         return ClassMap.of([names[index] for index in sorted(names)])

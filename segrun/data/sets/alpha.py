@@ -3,134 +3,153 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 from zlib import crc32
 
 import numpy as np
 import torch
+from annotated_types import MaxLen, MinLen
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from segrun.data.dataset import SPLITS, Dataset
+from segrun.data.dataset import Dataset
 from segrun.data.read.images import open_image
-from segrun.data.sets.classes import read_classes
-from segrun.data.sets.files import existing, files_in
+from segrun.data.sets.classes import Classes, read_classes
+from segrun.data.sets.files import FileReport, add_prefix, dataset_root, list_files, split_folders
 from segrun.errors import DataError, RequestError
+from segrun.ranges import Fraction, PositiveFraction
 from segrun.types import VOID
 
-WANTS = "images with an alpha channel, in images/ or beside each other, or in train/, val/ and perhaps test/"
+LAYOUT = "images with an alpha channel, in images/ or beside each other, or in train/, val/ and optionally test/"
 
 
 class Alpha(Dataset):
-    """`root/images` (or root itself) with PNG, WebP or TIFF files that have an alpha channel; or `root/train|val|test`,
-    each with images/ or the files themselves: then that is the split.
+    """PNG, WebP or TIFF files that have an alpha channel, in `root/images` or in `root` itself.
 
-    threshold: where alpha reaches this share of full opacity the pixel is of the second class, elsewhere of the first.
-    void: (low, high): alpha between these shares, both excluded, is VOID (hair, soft borders).
-    backgrounds: a folder of photographs to lay under the images, by alpha (as Xu et al., CVPR 2017); each image
-    always gets the same one, covering it, cut at the centre, and all splits share them. None: the colours as stored,
-    whatever alpha says. Where these are of one colour under alpha 0, the cut-out shows the network its own mask; that
-    is told in `notes`.
+    With `root/train|val|test`, each with images/ or the files themselves, these folders are the split.
+
+    Without `backgrounds` the colours are read as stored, whatever alpha is. Where these are of one colour under alpha
+    0, the cut-out shows the network its own mask; `notes` warns of it.
+
+    Args:
+        root: The folder.
+        classes: The class of transparent pixels, then that of opaque ones; see `Folder`.
+        threshold: A pixel is of the second class where its alpha, as a share of full opacity, is this or more.
+        void: Pixels whose alpha lies between these two shares, both excluded, are VOID (hair, soft borders).
+        backgrounds: A folder of photographs to lay under the images, by alpha (as Xu et al., CVPR 2017). Each image
+            always gets the same one, which covers it and is cropped at the centre. All splits share them.
 
     Raises:
-        RequestError: root, classes or backgrounds are missing, or shares that contradict each other.
-        DataError: no image at all.
+        RequestError: `root`, the classes or the photographs are missing, or `void` does not enclose `threshold`.
+        DataError: There is no image at all.
     """
 
     def __init__(
         self,
         root: str | None,
-        classes: Sequence[str] | Mapping[str, Sequence[int]] | None,
-        threshold: float,
-        void: Sequence[float] | None,
+        classes: Classes | None,
+        threshold: PositiveFraction,
+        void: Annotated[Sequence[Fraction], MinLen(2), MaxLen(2)] | None,
         backgrounds: str | None,
     ) -> None:
-        band = (threshold, threshold) if void is None else tuple(void)
-        if not (0 < threshold <= 1 and len(band) == 2 and 0 <= band[0] <= threshold <= band[1] <= 1):
+        self.threshold = threshold
+        self.low, self.high = (threshold, threshold) if void is None else void
+        if not self.low <= threshold <= self.high:
             raise RequestError(
-                f"dataset.threshold={threshold} dataset.void={list(band)}: 0 < threshold ≤ 1, and void is "
-                "[low, high] around it, from 0 to 1."
+                f"dataset.void=[{self.low},{self.high}] dataset.threshold={threshold}: void must be [low, high] with "
+                "the threshold in between."
             )
-        self.threshold, (self.low, self.high) = threshold, band
-        self.root = existing(root)
+        self.root = dataset_root(root)
         self.classes = read_classes(self.root, classes)
         if len(self.classes) != 2:
-            raise RequestError(f"dataset.classes: alpha tells two classes apart, not {len(self.classes)}.")
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        there = [s for s in SPLITS if (self.root / s).is_dir()]
-        self.paths: dict[str, Path] = {}
-        for split in there or ("",):
-            place = self.root / split
-            found = self._images(place / "images" if (place / "images").is_dir() else place)
-            self.paths.update({f"{split}/{name}".lstrip("/"): path for name, path in found.items()})
-        if not self.paths:
-            raise DataError(f"{self.root}: no image there; it is to hold {WANTS}.")
+            raise RequestError(f"dataset.classes: alpha distinguishes two classes, not {len(self.classes)}.")
+        report = FileReport()
+        splits = split_folders(self.root)
+        self.paths = self._list_images(splits, report)
         self.names = tuple(self.paths)
-        self.splits = self.within(there)
-        self.backgrounds = self._photographs(backgrounds) if backgrounds else ()
-        if not backgrounds:
-            self._warn_of_cut_outs()
+        self.splits = self.splits_by_prefix(splits)
+        self.backgrounds: tuple[Path, ...] = ()
+        if backgrounds:
+            self.backgrounds = _list_photographs(backgrounds, report)
+        else:
+            report.notes.extend(self._cut_out_warnings())
+        self.notes, self.problems = report.notes, report.problems
 
-    def _images(self, folder: Path) -> dict[str, Path]:
-        return files_in(folder, self.notes, self.problems, wants=WANTS)
-
-    def _photographs(self, folder: str) -> tuple[Path, ...]:
-        path = Path(folder).expanduser()
-        found = tuple(self._images(path).values()) if path.is_dir() else ()
-        if not found:
-            raise RequestError(f"dataset.backgrounds={folder}: there is no image.")
-        return found
+    def _list_images(self, splits: list[str], report: FileReport) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for split in splits or [""]:
+            folder = self.root / split
+            if (folder / "images").is_dir():
+                folder = folder / "images"
+            paths.update(add_prefix(split, list_files(folder, report, layout=LAYOUT)))
+        if not paths:
+            raise DataError(f"{self.root}: no image there. dataset.root must hold {LAYOUT}.")
+        return paths
 
     def files(self, name: str) -> tuple[Path, ...]:
-        return self.paths[name], *self._background(name)
+        background = self._background(name)
+        return (self.paths[name],) if background is None else (self.paths[name], background)
 
     def image(self, name: str) -> Tensor:
-        pixels = self._rgba(name)
+        pixels = self._read_rgba(name)
         colours = pixels[..., :3]
-        for path in self._background(name):
-            photo = ImageOps.fit(open_image(path).convert("RGB"), (pixels.shape[1], pixels.shape[0]))
-            opaque = pixels[..., 3:] / np.float32(255)
-            colours = np.rint(opaque * colours + (1 - opaque) * np.asarray(photo)).astype(np.uint8)
+        background = self._background(name)
+        if background is not None:
+            height, width = colours.shape[:2]
+            photograph = np.asarray(ImageOps.fit(open_image(background).convert("RGB"), (width, height)))
+            opacity = pixels[..., 3:] / np.float32(255)
+            colours = np.rint(opacity * colours + (1 - opacity) * photograph).astype(np.uint8)
         return torch.from_numpy(colours.transpose(2, 0, 1).copy())
 
     def mask(self, name: str) -> Tensor:
-        alpha = self._rgba(name)[..., 3] / 255
+        alpha = self._read_rgba(name)[..., 3] / 255
         labels = (alpha >= self.threshold).astype(np.uint8)
         labels[(alpha > self.low) & (alpha < self.high)] = VOID
         return torch.from_numpy(labels)
 
-    def _background(self, name: str) -> tuple[Path, ...]:
-        return self.backgrounds and (self.backgrounds[crc32(name.encode()) % len(self.backgrounds)],)
+    def _background(self, name: str) -> Path | None:
+        """The photograph of an image: chosen by its name, so that it is the same in every process."""
+        if not self.backgrounds:
+            return None
+        return self.backgrounds[crc32(name.encode()) % len(self.backgrounds)]
 
-    def _rgba(self, name: str) -> NDArray[np.uint8]:
+    def _read_rgba(self, name: str) -> NDArray[np.uint8]:
         """(H, W, 4), the colours not multiplied by alpha."""
         image = open_image(self.paths[name])
-        if not transparent(image):
+        if not has_alpha(image):
             raise DataError(
                 f"{self.paths[name]}: has no alpha channel ({image.mode}). Save it with one, or give masks as files: "
                 "dataset=folder."
             )
         return np.asarray(image.convert("RGBA"))
 
-    def _warn_of_cut_outs(self) -> None:
-        """ImageRecord at the first image alone: sets are cut out in one way."""
-        with contextlib.suppress(DataError):  # told with all others when the data are looked at
-            pixels = self._rgba(self.names[0])
-            behind = pixels[pixels[..., 3] == 0][:, :3]
-            if len(behind) > 1 and (behind == behind[0]).all():
-                colour = ", ".join(str(value) for value in behind[0])
-                self.notes.append(
-                    f"{self.names[0]}: is of one colour ({colour}) wherever alpha is 0, which gives the mask away: "
-                    "scores will not hold on photographs. Use the uncut photographs with dataset=folder, or lay "
-                    "others under them: dataset.backgrounds=<folder>"
-                )
+    def _cut_out_warnings(self) -> list[str]:
+        """A warning if the background is of one colour. Only the first image is checked: it stands for the set."""
+        with contextlib.suppress(DataError):  # the scan reports it together with all others
+            pixels = self._read_rgba(self.names[0])
+            background = pixels[pixels[..., 3] == 0][:, :3]
+            if len(background) > 1 and (background == background[0]).all():
+                colour = ", ".join(str(value) for value in background[0])
+                return [
+                    f"{self.names[0]}: is of one colour ({colour}) wherever alpha is 0, which reveals the mask: scores "
+                    "will not hold on photographs. Use the uncut photographs with dataset=folder, or lay others under "
+                    "them: dataset.backgrounds=<folder>"
+                ]
+        return []
 
 
-def transparent(image: Image.Image) -> bool:
-    """Whether it has an alpha channel, or a colour or palette entries that are transparent."""
-    return image.mode in ("RGBA", "LA", "PA", "RGBa") or (
-        "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
-    )
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a picture has an alpha channel, or a transparent colour or palette entries."""
+    has_transparent_colour = "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
+    return has_transparent_colour or image.mode in ("RGBA", "LA", "PA", "RGBa")
+
+
+def _list_photographs(folder: str, report: FileReport) -> tuple[Path, ...]:
+    path = Path(folder).expanduser()
+    photographs = tuple(list_files(path, report).values()) if path.is_dir() else ()
+    if not photographs:
+        raise RequestError(f"dataset.backgrounds={folder}: there is no image. Choose a folder of photographs.")
+    return photographs

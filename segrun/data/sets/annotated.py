@@ -17,44 +17,61 @@ from torch import Tensor
 from segrun.data.dataset import Dataset
 from segrun.data.read.images import read_image
 from segrun.data.sets.classes import read_classes
-from segrun.data.sets.files import visible
+from segrun.data.sets.files import visible_files
 from segrun.errors import DataError
 from segrun.types import VOID, Sample
 
-Mask = NDArray[np.uint8]
+Mask = NDArray[np.uint8]  # (H, W) class indices and VOID
 
 
-class Annotated(Dataset):
-    """A subclass fills `places` (name: the image's file, then those of its labels), calls `name_classes` and draws.
+class AnnotatedDataset(Dataset):
+    """A data set that draws its masks. A subclass fills `paths`, calls `set_classes` and overrides `draw`.
 
-    Masks are drawn in the size of the image as it is read, turned as its EXIF orientation says: annotation tools show
-    it so. What no annotation covers is the class `background`, or VOID where that is None.
+    Masks are drawn in the size of the image as it is read, turned as its EXIF orientation says, because annotation
+    tools show it that way.
+
+    Attributes:
+        root: The folder of the data set.
+        paths: Image file of each name, followed by the files of its labels.
+        background: The class of pixels that no annotation covers; None if they are VOID.
+        class_index: Class index by label.
     """
 
     root: Path
-    places: dict[str, tuple[Path, ...]]
+    paths: dict[str, tuple[Path, ...]]
     background: str | None
+    class_index: dict[str, int]
 
     @abstractmethod
     def draw(self, name: str, mask: Mask) -> None:
-        """Onto `mask`, (H, W), filled with the background. Raises DataError, naming file and entry."""
+        """Draw the annotations of an image onto `mask`, (H, W), which is filled with the background.
 
-    def name_classes(self, labels: Sequence[str], background: str | None) -> None:
-        """`background`, then the labels; a label of its name is the same class."""
+        Raises:
+            DataError: An annotation cannot be drawn. The message names file and entry.
+        """
+
+    def set_classes(self, labels: Sequence[str], background: str | None) -> None:
+        """Set the classes: `background`, then the labels. A label of the background's name is the background.
+
+        Raises:
+            RequestError: There are fewer than 2 or more than 255 classes, or they are not distinct.
+        """
+        names = [label for label in labels if label != background]
+        if background is not None:
+            names.insert(0, background)
         self.background = background
-        names = [] if background is None else [background]
-        self.classes = read_classes(self.root, names + [label for label in labels if label != background])
-        self.index = {name: index for index, name in enumerate(self.classes.names)}
+        self.classes = read_classes(self.root, names)
+        self.class_index = {name: index for index, name in enumerate(self.classes.names)}
 
     @property
     def names(self) -> Sequence[str]:  # type: ignore[override]
-        return tuple(self.places)
+        return tuple(self.paths)
 
     def files(self, name: str) -> tuple[Path, ...]:
-        return self.places[name]
+        return self.paths[name]
 
     def image(self, name: str) -> Tensor:
-        return read_image(self.places[name][0], self.channels)
+        return read_image(self.paths[name][0], self.channels)
 
     def mask(self, name: str) -> Tensor:
         return self.sample(name).mask
@@ -66,30 +83,46 @@ class Annotated(Dataset):
         return Sample(name, image, torch.from_numpy(mask))
 
 
-def same_size(mask: Mask, width: object, height: object, image: Path, file: Path) -> None:
-    """Raises DataError where an annotation file gives the image another size than it is read in. None: not given."""
-    high, wide = mask.shape
-    if width not in (None, wide) or height not in (None, high):
+def check_size(mask: Mask, width: object, height: object, image: Path, file: Path) -> None:
+    """Compare the size that an annotation file states with that of the image.
+
+    Args:
+        mask: (H, W) in the size of the image.
+        width: As stated; None if the file states none.
+        height: As stated; None if the file states none.
+        image: The image file.
+        file: The annotation file.
+
+    Raises:
+        DataError: They differ.
+    """
+    mask_height, mask_width = mask.shape
+    if width not in (None, mask_width) or height not in (None, mask_height):
         raise DataError(
-            f"{image}: is {wide}×{high}, turned as its EXIF orientation says; {file} has it as {width}×{height}. "
-            "Annotate this file, or bring back the one that was annotated."
+            f"{image}: is {mask_width}×{mask_height} (turned as its EXIF orientation says), but {file} states "
+            f"{width}×{height}. Annotate this file, or restore the one that was annotated."
         )
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Raises DataError where it cannot be read, or holds no object."""
+    """The object in a JSON file.
+
+    Raises:
+        DataError: The file cannot be read, or holds no object.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:  # of the decoder and of UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
         raise DataError(f"{file}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds no JSON object ({{…}}).")
     return content
 
 
-def pictures(folder: Path) -> list[str]:
-    """Image files in a folder and its subfolders, as paths in it; hidden ones are not looked at."""
-    known = Image.registered_extensions()
-    return [path.relative_to(folder).as_posix() for path in visible(folder) if path.suffix.lower() in known]
+def list_images(folder: Path) -> list[str]:
+    """Image files in a folder and its subfolders, without hidden ones, as paths relative to the folder."""
+    suffixes = Image.registered_extensions()
+    paths = (path for path in visible_files(folder) if path.suffix.lower() in suffixes)
+    return [path.relative_to(folder).as_posix() for path in paths]

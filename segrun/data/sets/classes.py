@@ -1,63 +1,102 @@
-"""The classes of a user's own data set: from the config or from a file beside the images."""
+"""The classes of a user's data set: from the config, or from a file beside the images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from segrun.errors import RequestError, join_names
 from segrun.types import ClassMap
 
+# as YAML gives them: a class may be named 0 or true
+ClassName = str | int | bool
+ClassColour = Annotated[Sequence[Annotated[int, Ge(0), Le(255)]], MinLen(3), MaxLen(3)]
+Classes = Sequence[ClassName] | Mapping[ClassName, ClassColour]
+IgnoreIndex = Annotated[int, Ge(-(2**31)), Le(2**32 - 1)]  # what a mask file of integers can hold
 
-def distinct(classes: ClassMap, ignore_index: int) -> None:
-    """Raises RequestError where the value that means "no label" is a class, too."""
+
+def check_ignore_index(classes: ClassMap, ignore_index: int) -> None:
+    """Refuse an `ignore_index` that is the index of a class.
+
+    Raises:
+        RequestError: It is.
+    """
     if ignore_index in range(len(classes)):
         name = classes.names[ignore_index]
-        raise RequestError(f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too.")
-
-
-def read_classes(root: Path, given: Sequence[str] | Mapping[str, Sequence[int]] | None) -> ClassMap:
-    """From the config, else `classes.yaml` (a list, or name: [r, g, b]), else `classes.txt` (a name a line,
-    its colour behind it if there is one)."""
-    classes: Any = given
-    for file, parse in ((root / "classes.yaml", yaml.safe_load), (root / "classes.txt", _class_lines)):
-        if classes is None and file.is_file():
-            try:
-                classes = parse(file.read_text(encoding="utf-8-sig"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                kind = "YAML" if file.suffix == ".yaml" else "UTF-8 text"
-                raise RequestError(f"{file}: no {kind} ({str(error).splitlines()[0]}).") from error
-    if not classes:
         raise RequestError(
-            f"{root}: the classes are not known. Give dataset.classes=[background,…] in the order of their "
-            "values, or write classes.txt (one name a line)."
+            f"dataset.ignore_index={ignore_index}: is the value of the class {name!r}, too. Choose a value that is "
+            "no class."
         )
-    if not _are_classes(classes):
+
+
+def read_classes(root: Path, classes: Classes | None) -> ClassMap:
+    """The classes of the config, otherwise those of `classes.yaml` or `classes.txt` in `root`.
+
+    `classes.yaml` holds a list of names, or `name: [r, g, b]`. `classes.txt` holds one name per line, which may be
+    followed by its colour.
+
+    Raises:
+        RequestError: There are no classes, fewer than 2 or more than 255, or names or colours that are not distinct.
+    """
+    entries: Any = _from_file(root) if classes is None else classes
+    if not entries:
         raise RequestError(
-            f"{root}: classes are a list of names, or name: [r, g, b] with different colours from 0 to 255."
+            f"{root}: the classes are not known. Give dataset.classes=[background,…] in the order of their values, "
+            "or write classes.txt (one name per line)."
         )
-    if not 2 <= len(classes) <= 255 or len(set(map(str, classes))) != len(classes):
-        raise RequestError(f"{root}: {len(classes)} classes ({join_names(classes)}); 2 to 255 different ones are possible.")
-    return ClassMap.of(classes)
+    if not _is_list_of_names(entries) and not _is_mapping_to_colours(entries):
+        raise RequestError(
+            f"{root}: classes must be a list of names, or name: [r, g, b] with different colours from 0 to 255."
+        )
+    if not 2 <= len(entries) <= 255 or len(set(map(str, entries))) != len(entries):
+        raise RequestError(f"{root}: {len(entries)} classes ({join_names(entries)}). Give 2 to 255 different ones.")
+    return ClassMap.of(entries)
 
 
-def _class_lines(text: str) -> list[str] | dict[str, list[str]]:
+def _from_file(root: Path) -> Any:
+    """The content of classes.yaml, or of classes.txt; None where neither exists or holds anything."""
+    for file, parse in ((root / "classes.yaml", yaml.safe_load), (root / "classes.txt", _parse_lines)):
+        if not file.is_file():
+            continue
+        try:
+            content = parse(file.read_text(encoding="utf-8-sig"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            kind = "YAML" if file.suffix == ".yaml" else "UTF-8 text"
+            raise RequestError(f"{file}: is not {kind} ({str(error).splitlines()[0]}).") from error
+        if content is not None:
+            return content
+    return None
+
+
+def _parse_lines(text: str) -> list[str] | dict[str, list[str]]:
+    """Names, with their colours where every line ends in three numbers and no name occurs twice."""
     rows = [line.replace(",", " ").split() for line in text.split("\n") if line.strip()]
-    coloured = all(len(row) > 3 and all(v.isdigit() for v in row[-3:]) for row in rows)
-    names = [" ".join(row[:-3] if coloured else row) for row in rows]
-    if coloured and len(set(names)) == len(names):
-        return {name: row[-3:] for name, row in zip(names, rows, strict=True)}
-    return names
+    if not all(len(row) > 3 and all(word.isdigit() for word in row[-3:]) for row in rows):
+        return [" ".join(row) for row in rows]
+    names = [" ".join(row[:-3]) for row in rows]
+    if len(set(names)) < len(names):
+        return names  # a mapping would hide that a name occurs twice
+    return {name: row[-3:] for name, row in zip(names, rows, strict=True)}
 
 
-def _are_classes(classes: Any) -> bool:
-    """Names, or names with a colour of its own each."""
-    if not isinstance(classes, Mapping):
-        listing = isinstance(classes, Sequence) and not isinstance(classes, str)
-        return listing and all(isinstance(name, str | int) for name in classes)
-    colours = [tuple(str(v) for v in c) for c in classes.values() if isinstance(c, Sequence) and len(c) == 3]
-    bytes_ = all(v.isdecimal() and int(v) < 256 for colour in colours for v in colour)
-    return bytes_ and len(set(colours)) == len(classes)
+def _is_list_of_names(classes: Any) -> bool:
+    if isinstance(classes, str | Mapping) or not isinstance(classes, Sequence):
+        return False
+    return all(isinstance(name, str | int) for name in classes)
+
+
+def _is_mapping_to_colours(classes: Any) -> bool:
+    if not isinstance(classes, Mapping) or not all(_is_colour(colour) for colour in classes.values()):
+        return False
+    return len({tuple(map(str, colour)) for colour in classes.values()}) == len(classes)
+
+
+def _is_colour(colour: Any) -> bool:
+    """Three bytes, as numbers or as digits of a text file."""
+    if not isinstance(colour, Sequence) or len(colour) != 3:
+        return False
+    return all(str(value).isdecimal() and int(value) < 256 for value in colour)

@@ -1,48 +1,63 @@
-"""COCO-JSON: one's own annotations from CVAT, Label Studio or Roboflow, and the instances of COCO."""
+"""COCO-JSON: a user's annotations from CVAT, Label Studio or Roboflow, and the instances of COCO."""
 
 from __future__ import annotations
 
 import marshal
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from segrun.data.dataset import SPLITS
-from segrun.data.sets.annotated import Annotated, Mask, pictures, read_json, same_size
-from segrun.data.sets.files import existing
-from segrun.data.sets.polygons import corners, of_the_image
-from segrun.data.sets.rle import Runs, inside, runs_of
+from segrun.data.sets.annotated import AnnotatedDataset, Mask, check_size, list_images
+from segrun.data.sets.coco_files import (
+    AnnotationFile,
+    ListedImage,
+    Source,
+    find_sources,
+    named_sources,
+    read_annotation_file,
+)
+from segrun.data.sets.files import FileReport, dataset_root
+from segrun.data.sets.polygons import check_near_image, parse_points
+from segrun.data.sets.rle import Runs, parse_runs, runs_to_mask
 from segrun.errors import DataError, RequestError, import_extra, join_names
 from segrun.types import VOID
 
-Place = tuple[Path, Sequence[Path]]
-
 
 @dataclass(frozen=True)
-class Entry:
-    """drawn: (id, category, crowd, segmentation) of each annotation as one block of bytes: loader processes get copies
-    of COCO's 860,000, and as single numbers these would take gigabytes each."""
+class PackedImage:
+    """What is drawn on an image.
+
+    Attributes:
+        width: As the annotation file states it, or None.
+        height: As the annotation file states it, or None.
+        annotations: Fields of each `Annotation` as one block of bytes: loader processes get copies of the 860,000 of
+            COCO, and as single objects these would take gigabytes each.
+    """
 
     width: int | None
     height: int | None
-    drawn: bytes
+    annotations: bytes
 
 
-class Coco(Annotated):
+class Coco(AnnotatedDataset):
     """Instances (Lin et al., ECCV 2014) as classes: `background`, then the categories in the order of their ids.
 
-    Where instances overlap, the one of fewer pixels lies on top. Polygons are rasterised by pycocotools, which
-    defines COCO's masks.
+    Where instances overlap, the one with fewer pixels is on top. Polygons are rasterised by pycocotools, which defines
+    COCO's masks.
 
-    annotations: a file in root, or one a split; None: found as COCO 2017, CVAT (annotations/instances_*.json) or
-    Roboflow (train|valid|test/_annotations.coco.json) lay them, or the only JSON file in root. images: the folder in
-    root that they are named from, or one a split. crowd: what regions with iscrowd are, "void" or "class".
+    Args:
+        root: The folder.
+        annotations: A file in `root`, or one per split. None: found in the layouts of COCO 2017, CVAT
+            (annotations/instances_*.json) or Roboflow (train|valid|test/_annotations.coco.json), or the only JSON file
+            in `root`.
+        images: The folder in `root` that file names are relative to, or one per split. None: as the layout has it.
+        background: The class of pixels that no annotation covers; None: they are VOID.
+        crowd: What regions with `iscrowd` are: VOID, or of their category.
 
     Raises:
-        RequestError: root, files or options that are missing or contradict each other.
-        DataError: a file that is no COCO-JSON.
+        RequestError: `root` or files are missing, or options contradict each other.
+        DataError: A file is not COCO-JSON.
     """
 
     def __init__(
@@ -51,152 +66,158 @@ class Coco(Annotated):
         annotations: str | Mapping[str, str] | None,
         images: str | Mapping[str, str] | None,
         background: str | None,
-        crowd: str,
+        crowd: Literal["void", "class"],
     ) -> None:
-        if crowd not in ("void", "class"):
-            raise RequestError(f"dataset.crowd={crowd}: choose void or class.")
-        self.root = existing(root)
+        self.root = dataset_root(root)
         self.crowd_is_void = crowd == "void"
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        self.places = {}
-        self.entries: dict[str, Entry] = {}
-        self.categories: dict[int, str] = {}
-        self.used: set[int] = set()
-        groups: set[str] = set()
-        places = _named(self.root, annotations) if annotations else _found(self.root)
-        if isinstance(images, Mapping) and images.keys() != places.keys():
-            raise RequestError(f"dataset.images names {join_names(images)}; annotations are of {join_names(places) or 'all'}.")
-        for split, (file, folders) in places.items():
-            if images:
-                folders = (self.root / (images[split] if isinstance(images, Mapping) else images),)
-            try:
-                groups |= self._read(split, file, folders)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise DataError(f"{file}: is no COCO-JSON ({type(error).__name__}: {error}).") from error
-        self._classes(groups, background)
-        self.splits = self.within(split for split in places if split)
+        sources = self._with_image_dirs(
+            named_sources(self.root, annotations) if annotations else find_sources(self.root), images
+        )
+        report = FileReport()
+        self.paths = {}
+        self.packed: dict[str, PackedImage] = {}
+        files: list[AnnotationFile] = []
+        for split, source in sources.items():
+            file = read_annotation_file(source.file)
+            if files and file.categories != files[0].categories:
+                raise DataError(f"{file.path}: its categories are not those of {files[0].path}. Make them the same.")
+            files.append(file)
+            self._add_file(split, file, source.image_dirs, report)
+        self._set_categories(files, background, report)
+        self.splits = self.splits_by_prefix(split for split in sources if split)
+        self.notes, self.problems = report.notes, report.problems
 
-    def _read(self, split: str, file: Path, folders: Sequence[Path]) -> set[str]:
-        """Index a file. Gives the supercategories of its categories, apart from those of their own name."""
-        content = read_json(file)
-        categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-        if self.categories and categories != self.categories:
-            raise DataError(f"{file}: its categories are not those of the other files. They are to be the same.")
-        self.categories = categories
-        drawn: dict[Any, list[Any]] = defaultdict(list)
-        for entry in content["annotations"]:
-            keep = (entry.get("id"), entry["category_id"], bool(entry.get("iscrowd")), entry.get("segmentation"))
-            drawn[entry["image_id"]].append(keep)
-        self.used |= {category for entries in drawn.values() for _, category, _, _ in entries}
-        known = {entry["id"] for entry in content["images"]}
-        if crowds := sum(crowd for entries in drawn.values() for _, _, crowd, _ in entries):
-            what = "void (dataset.crowd=class: their category)" if self.crowd_is_void else "their category"
-            self.notes.append(f"{file.name}: {crowds} annotations are crowds (iscrowd), taken as {what}")
-        if lost := [key for key in drawn if key not in known]:
-            self.problems.append(f"{file}: annotations of images that it does not list: {join_names(lost)}.")
-        self._list_images(split, file, folders, content["images"], drawn)
-        return {str(c.get("supercategory")) for c in content["categories"] if c.get("supercategory") != c["name"]}
+    def _with_image_dirs(
+        self, sources: Mapping[str, Source], images: str | Mapping[str, str] | None
+    ) -> Mapping[str, Source]:
+        """The sources with the folders that the user names."""
+        if images is None or images == "":
+            return sources
+        image_dirs = dict.fromkeys(sources, images) if isinstance(images, str) else images
+        if image_dirs.keys() != sources.keys():
+            raise RequestError(
+                f"dataset.images names {join_names(image_dirs)}; annotations are of {join_names(sources) or 'all'}. "
+                "Give a folder for each of these."
+            )
+        return {split: Source(source.file, [self.root / image_dirs[split]]) for split, source in sources.items()}
 
-    def _list_images(
-        self, split: str, file: Path, folders: Sequence[Path], images: Sequence[Any], drawn: Mapping[Any, list[Any]]
-    ) -> None:
-        if not images:
-            raise DataError(f"{file}: lists no image.")
-        files = {entry["file_name"].replace("\\", "/"): entry for entry in images}  # Label Studio on Windows
-        folder = next((f for f in folders if any((f / name).is_file() for name in files)), None)
-        if folder is None:
-            tried = " or ".join(str(f) for f in folders)
-            raise RequestError(f"{file}: none of its images is in {tried}. Give dataset.images=<folder in root>.")
-        there = set(pictures(folder))
-        missing = [name for name in files if name not in there and not (folder / name).is_file()]
-        if missing:
-            what = f"{len(missing)} images of {file.name} are missing: {join_names(missing)}"
-            self.problems.append(f"{folder}: {what}. Bring them back, or remove their entries.")
-        if other := len(there - files.keys()):
-            self.notes.append(f"left out: {other} images in {folder} that {file.name} does not name")
-        if bare := sum(entry["id"] not in drawn for entry in files.values()):
-            self.notes.append(f"{bare} images of {file.name} have no annotation")
-        if twice := len(images) - len(files):
-            self.problems.append(f"{file}: names {twice} images twice. Remove one entry each.")
-        for place, entry in files.items():
-            name = "/".join(filter(None, (split, str(PurePosixPath(place).with_suffix("")))))
-            if name in self.places:
-                self.problems.append(f"{self.places[name][0]} and {place} share a name: rename one, in {file}, too.")
-            self.places[name] = (folder / place, file)
-            packed = marshal.dumps(drawn.get(entry["id"], []))
-            self.entries[name] = Entry(entry.get("width"), entry.get("height"), packed)
+    def _add_file(self, split: str, file: AnnotationFile, image_dirs: Sequence[Path], report: FileReport) -> None:
+        """Add the images of an annotation file to `paths` and `packed`."""
+        self._report_annotations(file, report)
+        folder = _find_image_dir(file, image_dirs)
+        images = {image.file_name: image for image in file.images}
+        _report_images(file, folder, images, report)
+        for image in images.values():
+            name = f"{split}/{image.name}" if split else image.name
+            if name in self.paths:
+                report.problems.append(
+                    f"{self.paths[name][0]} and {image.file_name} share a name. Rename one, in {file.path}, too."
+                )
+            annotations = [tuple(annotation) for annotation in file.annotations.get(image.id, ())]
+            self.paths[name] = (folder / image.file_name, file.path)
+            self.packed[name] = PackedImage(image.width, image.height, marshal.dumps(annotations))
 
-    def _classes(self, groups: set[str], background: str | None) -> None:
-        order = sorted(self.categories.items())
-        # Roboflow lists the project itself as a category, above all others and never drawn
-        above = [name for id_, name in order if name in groups and id_ not in self.used]
-        if above:
-            self.notes.append(f"no class: {join_names(above)}, above other categories and never drawn")
-        labels = [name for _, name in order if name not in above]
-        self.name_classes(labels, background)
-        self.value = {id_: self.index[name] for id_, name in order if name in self.index}
+    def _report_annotations(self, file: AnnotationFile, report: FileReport) -> None:
+        crowds = sum(annotation.is_crowd for entries in file.annotations.values() for annotation in entries)
+        if crowds:
+            meaning = "void (dataset.crowd=class: their category)" if self.crowd_is_void else "their category"
+            report.notes.append(f"{file.path.name}: {crowds} annotations are crowds (iscrowd), taken as {meaning}")
+        if file.unlisted_images:
+            report.problems.append(
+                f"{file.path}: annotations of images that it does not list: {join_names(file.unlisted_images)}. "
+                "List these images, or remove the annotations."
+            )
+
+    def _set_categories(self, files: Sequence[AnnotationFile], background: str | None, report: FileReport) -> None:
+        """The classes, and the class of each category."""
+        categories = sorted(files[0].categories.items())
+        supercategories = {name for file in files for name in file.supercategories}
+        drawn = {category for file in files for category in file.drawn_categories}
+        # Roboflow lists the project itself as a category that groups all others and is never drawn
+        groups = [name for category, name in categories if name in supercategories and category not in drawn]
+        if groups:
+            report.notes.append(f"not a class: {join_names(groups)}, which groups other categories and is never drawn")
+        self.set_classes([name for _, name in categories if name not in groups], background)
+        self.class_of_category = {
+            category: self.class_index[name] for category, name in categories if name in self.class_index
+        }
 
     def draw(self, name: str, mask: Mask) -> None:
-        image, file = self.places[name]
-        entry = self.entries[name]
-        same_size(mask, entry.width, entry.height, image, file)
-        layers = []
-        for id_, category, crowd, segmentation in marshal.loads(entry.drawn):
-            place = f"{file}: annotation {id_}"
-            if category not in self.value:
-                raise DataError(f"{place}: category {category} is none of the file's. Correct it or remove it.")
-            value = VOID if crowd and self.crowd_is_void else self.value[category]
-            layers.append((value, _runs(segmentation, mask.shape, place)))
-        for value, runs in sorted(layers, key=lambda layer: -sum(layer[1][1::2])):
-            mask[inside(runs, mask.shape)] = value
+        image, file = self.paths[name]
+        packed = self.packed[name]
+        check_size(mask, packed.width, packed.height, image, file)
+        layers: list[tuple[int, Runs]] = []
+        for annotation_id, category, is_crowd, segmentation in marshal.loads(packed.annotations):
+            place = f"{file}: annotation {annotation_id}"
+            if category not in self.class_of_category:
+                raise DataError(f"{place}: category {category} is not listed in the file. Correct it or remove it.")
+            value = VOID if is_crowd and self.crowd_is_void else self.class_of_category[category]
+            layers.append((value, _segmentation_runs(segmentation, mask.shape, place)))
+        layers.sort(key=lambda layer: -_area(layer[1]))
+        for value, runs in layers:
+            mask[runs_to_mask(runs, mask.shape)] = value
 
 
-def _runs(segmentation: Any, size: tuple[int, ...], place: str) -> Runs:
-    """Of polygons, or run lengths as they are."""
+def _find_image_dir(file: AnnotationFile, image_dirs: Sequence[Path]) -> Path:
+    for folder in image_dirs:
+        if any((folder / image.file_name).is_file() for image in file.images):
+            return folder
+    searched = " or ".join(str(folder) for folder in image_dirs)
+    raise RequestError(f"{file.path}: none of its images is in {searched}. Give dataset.images=<folder in root>.")
+
+
+def _report_images(file: AnnotationFile, folder: Path, images: Mapping[str, ListedImage], report: FileReport) -> None:
+    """Compare the images that a file lists, by file name, with those in its folder."""
+    present = set(list_images(folder))
+    missing = [name for name in images if name not in present and not (folder / name).is_file()]
+    unlisted = len(present - images.keys())
+    bare = sum(image.id not in file.annotations for image in images.values())
+    duplicates = len(file.images) - len(images)
+    if missing:
+        report.problems.append(
+            f"{folder}: {len(missing)} images of {file.path.name} are missing: {join_names(missing)}. "
+            "Restore them, or remove their entries."
+        )
+    if unlisted:
+        report.notes.append(f"left out: {unlisted} images in {folder} that {file.path.name} does not list")
+    if bare:
+        report.notes.append(f"{bare} images of {file.path.name} have no annotation")
+    if duplicates:
+        report.problems.append(f"{file.path}: lists {duplicates} images twice. Remove one entry of each.")
+
+
+def _segmentation_runs(segmentation: Any, size: tuple[int, ...], place: str) -> Runs:
+    """The run lengths of polygons, or run lengths as they are.
+
+    Raises:
+        DataError: It is neither, or does not fit the image of this size (height, width).
+    """
     if not segmentation or not isinstance(segmentation, list | dict):
         raise DataError(f"{place}: has no segmentation, perhaps a box. Draw its outline, or remove it.")
     if isinstance(segmentation, list):
-        rle = import_extra("pycocotools.mask", "coco")
-        outlines = [corners(outline, place) for outline in segmentation]
-        for outline in outlines:
-            of_the_image(outline, size, place)
-        counts = rle.merge(rle.frPyObjects([outline.ravel().tolist() for outline in outlines], *size))["counts"]
+        counts = _polygon_counts(segmentation, size, place)
     else:
         counts = segmentation.get("counts")
         if list(size) != segmentation.get("size"):
-            raise DataError(f"{place}: its size is {segmentation.get('size')}, that of the image {list(size)}.")
+            raise DataError(
+                f"{place}: its size is {segmentation.get('size')}, that of the image {list(size)}. Export it again."
+            )
     try:
-        return runs_of(counts, size)
+        return parse_runs(counts, size)
     except ValueError as error:
         raise DataError(f"{place}: {error}. Export it again.") from error
 
 
-def _named(root: Path, annotations: str | Mapping[str, str]) -> dict[str, Place]:
-    if isinstance(annotations, str):
-        return {"": (root / annotations, [root])}
-    if unknown := annotations.keys() - set(SPLITS):
-        raise RequestError(f"dataset.annotations: {join_names(unknown)}: give a file for train, val and perhaps test.")
-    return {split: (root / file, [root]) for split, file in annotations.items()}
+def _polygon_counts(outlines: Sequence[Any], size: tuple[int, ...], place: str) -> Any:
+    """The compressed run lengths of the union of some polygons."""
+    pycocotools_mask = import_extra("pycocotools.mask", "coco")
+    polygons = [parse_points(outline, place) for outline in outlines]
+    for points in polygons:
+        check_near_image(points, size, place)
+    encoded = pycocotools_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size)
+    return pycocotools_mask.merge(encoded)["counts"]
 
 
-def _found(root: Path) -> dict[str, Place]:
-    """The annotation files of each split, "" where there are none, with the folders in which images may be."""
-    found: dict[str, Place] = {}
-    for split in (*SPLITS, ""):
-        own = root / ("valid" if split == "val" else split)
-        folders = [root / split, root / "images" / split] if split else []
-        for file, places in (
-            (own / "_annotations.coco.json", [own]),
-            (root / f"annotations/instances_{split}2017.json", [root / f"{split}2017", root / f"images/{split}2017"]),
-            (root / f"annotations/instances_{split or 'default'}.json", [*folders, root / "images", root]),
-        ):
-            if file.is_file() and (split or not found):
-                found.setdefault(split, (file, places))
-    alone = sorted(root.glob("*.json"))
-    if not found and len(alone) == 1:
-        found = {"": (alone[0], [root, root / "images"])}
-    if not found:
-        held = f"{len(alone)} JSON files in root" if alone else "no JSON file in root or annotations/"
-        raise RequestError(f"{root}: {held}. Give dataset.annotations=<file in root>.")
-    return found
+def _area(runs: Runs) -> int:
+    """Number of pixels that are one."""
+    return sum(runs[1::2])

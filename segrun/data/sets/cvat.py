@@ -1,8 +1,8 @@
-"""CVAT's export "Segmentation mask 1.1": PASCAL VOC's folders with labels of one's own."""
+"""CVAT's export "Segmentation mask 1.1": PASCAL VOC's folders with the user's labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,98 +10,152 @@ import torch
 from torch import Tensor
 
 from segrun.data.dataset import SPLITS
-from segrun.data.read.images import decode_mask, mask_values, open_image
-from segrun.data.sets.files import Pairs, existing, files_in, paired
+from segrun.data.read.images import open_image
+from segrun.data.read.masks import decode_mask, read_mask_values
+from segrun.data.sets.files import FileReport, Pair, dataset_root, list_files, pair_files
+from segrun.data.sets.pairs import ImageMaskPairs
 from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID, ClassMap, Colour
 
+LISTS = "ImageSets/Segmentation"
 
-class Cvat(Pairs):
-    """`labelmap.txt` (a line `name:r,g,b:parts:actions` a label), `JPEGImages/` and `SegmentationClass/`, whose PNGs
-    show the labels' colours, or hold their places in labelmap.txt as grey values. Classes are in its order.
 
-    The lists in `ImageSets/Segmentation/` name the images, and train.txt, val.txt and test.txt the split: CVAT lists
-    those that are annotated. Without lists, every image is to have a mask.
+class Cvat(ImageMaskPairs):
+    """`labelmap.txt`, `JPEGImages/` and `SegmentationClass/`.
 
-    void: labels whose pixels have no label.
+    `labelmap.txt` has a line `name:r,g,b:parts:actions` for each label; classes are in its order. The PNGs in
+    `SegmentationClass/` show the labels' colours, or hold as grey values their positions in labelmap.txt.
+
+    The lists in `ImageSets/Segmentation/` name the images, and train.txt, val.txt and test.txt are the split: CVAT
+    lists the annotated images. Without lists, every image needs a mask.
+
+    Args:
+        root: The unpacked export.
+        void: Labels that mean "no label".
 
     Raises:
-        RequestError: folders that are missing, or unknown labels in `void`.
-        DataError: a labelmap.txt that cannot be understood, or no pair at all.
+        RequestError: Folders are missing, or `void` names unknown labels.
+        DataError: labelmap.txt cannot be understood, or there is no pair at all.
     """
 
     def __init__(self, root: str | None, void: Sequence[str]) -> None:
-        self.root = existing(root)
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        self.map = read_labelmap(self.root / "labelmap.txt")
-        if unknown := [name for name in void if name not in self.map.names]:
-            raise RequestError(f"dataset.void: {join_names(unknown)}: labelmap.txt has {join_names(self.map.names, 24)}.")
-        kept = [index for index, name in enumerate(self.map.names) if name not in void]
-        names, palette = self.map.names, self.map.palette
-        self.classes = ClassMap(tuple(names[index] for index in kept), tuple(palette[index] for index in kept))
-        self.table = np.full(VOID + 1, VOID, np.uint8)
-        self.table[kept] = np.arange(len(kept))
-        self._pair()
+        self.root = dataset_root(root)
+        self.label_map = read_labelmap(self.root / "labelmap.txt")
+        unknown = [name for name in void if name not in self.label_map.names]
+        if unknown:
+            raise RequestError(
+                f"dataset.void: {join_names(unknown)}: labelmap.txt has {join_names(self.label_map.names, 24)}. "
+                "Choose some of these."
+            )
+        kept = [index for index, name in enumerate(self.label_map.names) if name not in void]
+        self.classes = ClassMap(
+            tuple(self.label_map.names[index] for index in kept), tuple(self.label_map.palette[index] for index in kept)
+        )
+        self.class_of_label = np.full(VOID + 1, VOID, np.uint8)
+        self.class_of_label[kept] = np.arange(len(kept))
+        report = FileReport()
+        lists = {file.stem: read_list(file) for file in sorted((self.root / LISTS).glob("*.txt"))}
+        self.pairs = self._list_pairs(lists, report)
+        self.splits = {split: tuple(n for n in lists[split] if n in self.pairs) for split in SPLITS if split in lists}
+        extra_lists = sorted(lists.keys() - {*SPLITS, "default"})
+        if self.splits and extra_lists:
+            report.notes.append(f"in no split: the images of {join_names(extra_lists)} in {LISTS}")
+        self.notes, self.problems = report.notes, report.problems
 
-    def _pair(self) -> None:
-        place = (self.root / "JPEGImages", self.root / "SegmentationClass")
-        if not place[0].is_dir():
-            raise RequestError(f"{place[0]}: there is no such folder. Export with images, or put them there.")
-        images, masks = (files_in(folder, self.notes, self.problems) for folder in place)
-        sets = {file.stem: read_list(file) for file in sorted((self.root / "ImageSets/Segmentation").glob("*.txt"))}
-        wanted = {name for names in sets.values() for name in names}
-        if sets:
-            for found, what in ((images, "images"), (masks, "masks")):
-                if other := len(found.keys() - wanted):
-                    self.notes.append(f"left out: {other} {what} that no list in ImageSets/Segmentation names")
-            if lost := sorted(wanted - (images.keys() | masks.keys())):
-                self.problems.append(f"{self.root}: ImageSets/Segmentation names what is not there: {join_names(lost)}.")
-            images, masks = ({n: path for n, path in found.items() if n in wanted} for found in (images, masks))
-        self.pairs = paired(images, masks, place, self.problems, "Complete the pairs.")
-        if not self.pairs:
+    def _list_pairs(self, lists: Mapping[str, Sequence[str]], report: FileReport) -> dict[str, Pair]:
+        """The pairs that the lists name; all pairs where there are no lists."""
+        folders = (self.root / "JPEGImages", self.root / "SegmentationClass")
+        if not folders[0].is_dir():
+            raise RequestError(f"{folders[0]}: there is no such folder. Export with images, or put them there.")
+        images, masks = list_files(folders[0], report), list_files(folders[1], report)
+        if lists:
+            listed = {name for names in lists.values() for name in names}
+            missing = sorted(listed - images.keys() - masks.keys())
+            images = _keep_listed(images, listed, "images", report)
+            masks = _keep_listed(masks, listed, "masks", report)
+            if missing:
+                report.problems.append(
+                    f"{self.root}: {LISTS} names what is not there: {join_names(missing)}. "
+                    "Restore these, or remove them from the lists."
+                )
+        pairs = pair_files(images, masks, folders, report)
+        if not pairs:
             raise DataError(f"{self.root}: no pair of image and mask in JPEGImages/ and SegmentationClass/.")
-        if extra := sorted(sets.keys() - {*SPLITS, "default"}) if sets.keys() & set(SPLITS) else []:
-            self.notes.append(f"in no split: the images of {join_names(extra)} in ImageSets/Segmentation")
-        self.splits = {s: tuple(n for n in sets[s] if n in self.pairs) for s in SPLITS if s in sets}
+        return pairs
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
         image = open_image(path)
-        coding = "index" if image.mode in ("L", "1") else "colour"
-        values = mask_values(path) if coding == "index" else np.asarray(image.convert("RGB"), np.int64)
-        return torch.from_numpy(self.table[decode_mask(values, path, self.map, coding, VOID).numpy()])
+        if image.mode in ("L", "1"):
+            label_indices = decode_mask(read_mask_values(path), path, self.label_map, "index", VOID)
+        else:
+            colours = np.asarray(image.convert("RGB"), np.int64)
+            label_indices = decode_mask(colours, path, self.label_map, "colour", VOID)
+        return torch.from_numpy(self.class_of_label[label_indices.numpy()])
 
 
 def read_labelmap(file: Path) -> ClassMap:
-    """Raises DataError with the line that cannot be understood; RequestError where there is no file."""
+    """The labels of a labelmap.txt with their colours.
+
+    Raises:
+        RequestError: There is no such file.
+        DataError: A line cannot be understood, names or colours are not distinct, or there are fewer than 2 or more
+            than 255 labels.
+    """
     names: list[str] = []
     colours: list[Colour] = []
-    for number, line in enumerate(lines(file), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
-        values = rest.partition(":")[0].split(",")
-        if len(values) != 3 or not all(v.strip().isdecimal() and int(v) < 256 for v in values):
-            raise DataError(f"{file}:{number}: {line}: is to be name:red,green,blue:parts:actions.")
-        colour = (int(values[0]), int(values[1]), int(values[2]))
+        colour = _parse_colour(rest.partition(":")[0])
+        if colour is None:
+            raise DataError(f"{file}:{number}: {line}: must be name:red,green,blue:parts:actions.")
         if name in names or colour in colours:
-            raise DataError(f"{file}:{number}: {line}: the name or the colour is that of a label above.")
+            raise DataError(
+                f"{file}:{number}: {line}: an earlier label has the same name or colour. Give each its own."
+            )
         names.append(name)
         colours.append(colour)
     if not 2 <= len(names) <= VOID:
-        raise DataError(f"{file}: {len(names)} labels; 2 to {VOID} are possible.")
+        raise DataError(f"{file}: {len(names)} labels. There must be 2 to {VOID}.")
     return ClassMap(tuple(names), tuple(colours))
 
 
 def read_list(file: Path) -> list[str]:
-    return [line.strip().strip('"') for line in lines(file) if line.strip()]
+    """The image names in a list of `ImageSets/Segmentation`, which CVAT quotes where they contain spaces."""
+    return [line.strip().strip('"') for line in read_lines(file) if line.strip()]
 
 
-def lines(file: Path) -> list[str]:
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file of the export.
+
+    Raises:
+        RequestError: There is no such file.
+        DataError: It is not UTF-8 text.
+    """
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise RequestError(f'{file}: {error.strerror}; CVAT\'s "Segmentation mask 1.1" has it.') from error
+        raise RequestError(
+            f'{file}: {error.strerror}. It is part of CVAT\'s export "Segmentation mask 1.1".'
+        ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is no UTF-8 text ({error.reason}).") from error
+        raise DataError(f"{file}: is not UTF-8 text ({error.reason}).") from error
+
+
+def _parse_colour(text: str) -> Colour | None:
+    """`red,green,blue`; None if these are not three bytes."""
+    words = text.split(",")
+    if len(words) != 3 or not all(word.strip().isdecimal() and int(word) < 256 for word in words):
+        return None
+    red, green, blue = map(int, words)
+    return red, green, blue
+
+
+def _keep_listed(files: Mapping[str, Path], listed: set[str], kind: str, report: FileReport) -> dict[str, Path]:
+    """The files that a list names. The number of others becomes a note."""
+    unlisted = len(files.keys() - listed)
+    if unlisted:
+        report.notes.append(f"left out: {unlisted} {kind} that no list in {LISTS} names")
+    return {name: path for name, path in files.items() if name in listed}

@@ -1,124 +1,167 @@
-"""DICOM series (the standard's part 3) with masks, as sets of slices."""
+"""DICOM series with masks, as sets of slices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.read.images import mask_values
-from segrun.data.read.intensity import Intensity
+from segrun.data.read.intensity import Intensity, IntensitySettings
+from segrun.data.read.masks import read_mask_values
 from segrun.data.read.raw import Raw
-from segrun.data.sets.classes import read_classes
-from segrun.data.sets.dicom_files import Series, in_order, values_of
-from segrun.data.sets.files import existing, files_in
-from segrun.data.sets.nifti_files import opened
-from segrun.data.sets.volumes import Volumes
+from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
+from segrun.data.sets.dicom_files import Series, order_series, read_slice
+from segrun.data.sets.files import FileReport, dataset_root, list_files
+from segrun.data.sets.nifti_files import open_volumes
+from segrun.data.sets.volumes import EmptySlices, VolumeSlices
 from segrun.errors import DataError, RequestError, import_extra, join_names
+from segrun.ranges import NonEmpty
 
-WANTS = "images/<case>/*.dcm and masks/"
+LAYOUT = "images/<case>/*.dcm and masks/"
 Files = tuple[Path, ...]
 
 
-class Dicom(Volumes):
-    """`root/images/<case>/*.dcm`, a folder is a series, in the order of the slices' positions.
+class Dicom(VolumeSlices):
+    """`root/images/<case>/*.dcm`: a folder is a series, in the order of the slices' positions.
 
-    series: several of a case are its channels: `root/images/<case>/<series>/*.dcm`, in slices at the same places.
-    A case's mask is `root/masks/<case>.nii` (or `.nii.gz`), turned as the series is, or for each slice
-    `root/masks/<case>/<name of its file>.png` of class indices (the first series's, where there are several).
+    With `series`, several series of a case are its channels: `root/images/<case>/<series>/*.dcm`, whose slices have
+    the same positions.
+
+    The mask of a case is `root/masks/<case>.nii` (or `.nii.gz`), which is turned to the orientation of the series, or
+    for each slice `root/masks/<case>/<name of its file>.png` of class indices (the file of the first series, if there
+    are several).
+
+    Args:
+        root: The folder.
+        classes: As for `Folder`.
+        series: Names of the series that are the channels; None if a case is one series.
+        empty: Whether slices that hold nothing but the first class are images, too, or left out.
+        ignore_index: The value in masks that means "no label".
+        intensity: How raw values become [0, 1].
 
     Raises:
-        RequestError: root, classes or intensity are missing or contradict each other.
-        DataError: no case at all.
+        MissingExtraError: pydicom is not installed.
+        RequestError: `root`, its folders or the classes are missing, names in `series` are not distinct, or
+            `ignore_index` is a class.
+        DataError: There is no case at all, or no slice is left.
     """
 
     def __init__(
         self,
         root: str | None,
-        classes: Sequence[str] | Mapping[str, Sequence[int]] | None,
-        series: Sequence[str] | None,
-        empty: str,
-        ignore_index: int,
-        intensity: Mapping[str, Any],
+        classes: Classes | None,
+        series: Annotated[Sequence[str], NonEmpty] | None,
+        empty: EmptySlices,
+        ignore_index: IgnoreIndex,
+        intensity: IntensitySettings,
     ) -> None:
         import_extra("pydicom", "medical")
-        if series is not None and (isinstance(series, str) or not series or len(set(series)) < len(series)):
-            raise RequestError(f"dataset.series={series}: a list of different names, such as [T1,T2], or null.")
-        self.root = existing(root)
+        if series is not None and len(set(series)) < len(series):
+            raise RequestError(f"dataset.series=[{','.join(series)}]: a name occurs twice. Give each series once.")
+        self.root = dataset_root(root)
         self.channels, self.ignore_index = 1 if series is None else len(series), ignore_index
-        self.intensity = Intensity(**intensity)
+        self.intensity = Intensity(intensity)
         self.classes = read_classes(self.root, classes)
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        self.cases = self._series(series)
-        self.order: dict[str, tuple[Series, ...]] = {}
+        check_ignore_index(self.classes, ignore_index)
+        report = FileReport()
+        folders = self._list_folders(report)
+        self.cases = _single_series(folders) if series is None else _channel_series(folders, series, report)
+        self._check_cases(series, report)
         if not self.cases:
-            raise DataError(f"{self.root}: no series with a mask; it is to hold {WANTS}.")
-        self.list_slices({case: len(files[0]) for case, files in self.cases.items()}, empty)
+            raise DataError(f"{self.root}: no series with a mask. dataset.root must hold {LAYOUT}.")
+        self._ordered: dict[str, tuple[Series, ...]] = {}
+        self.names = self.list_slices({case: len(files[0]) for case, files in self.cases.items()}, empty, report)
+        self.notes, self.problems = report.notes, report.problems
 
     def raw(self, name: str) -> Raw:
         paths = self.files(name)[:-1]
-        planes = [values_of(path) for path in paths]
-        if len(sizes := {plane.shape for plane in planes}) > 1:
-            raise DataError(f"{paths[0]}: the case's series differ in size: {join_names(sorted(sizes))}.")
-        return np.stack(planes)
+        slices = [read_slice(path) for path in paths]
+        sizes = {values.shape for values in slices}
+        if len(sizes) > 1:
+            raise DataError(
+                f"{paths[0]}: the series of the case differ in size: {join_names(sorted(sizes))}. Resample them to the "
+                "same grid."
+            )
+        return np.stack(slices)
 
-    def indices(self, name: str) -> tuple[NDArray[np.int64], Path]:
+    def read_labels(self, name: str) -> tuple[NDArray[np.int64], Path]:
         *_, path = self.files(name)
         if path.suffix == ".png":
-            return mask_values(path), path
-        case, number = self.place(name)
-        codes = self._ordered(case)[0].codes
-        (label,) = opened((path,))
+            return read_mask_values(path), path
+        case, index = self.parse_name(name)
+        codes = self._ordered_series(case)[0].codes
+        (label,) = open_volumes((path,))
         if codes is None:
-            raise DataError(f"{path}: {case} says no orientation that it could be turned to. Use masks/{case}/*.png.")
-        if label.depth(codes) != len(self.cases[case][0]):
-            raise DataError(f"{path}: has {label.depth(codes)} slices, the series {case} {len(self.cases[case][0])}.")
-        return label.labels(codes, number), path
+            raise DataError(f"{path}: the files of {case} state no orientation to turn it to. Use masks/{case}/*.png.")
+        count, series_count = label.slice_count(codes), len(self.cases[case][0])
+        if count != series_count:
+            raise DataError(
+                f"{path}: has {count} slices, the series {case} has {series_count}. Save the mask on the grid of the "
+                "series."
+            )
+        return label.read_label_slice(codes, index), path
 
     def files(self, name: str) -> Files:
-        case, number = self.place(name)
-        images = tuple(series.paths[number] for series in self._ordered(case))
-        return (*images, self._mask(case) or self.root / "masks" / case / f"{images[0].stem}.png")
+        case, index = self.parse_name(name)
+        images = tuple(series.paths[index] for series in self._ordered_series(case))
+        mask = self._nifti_mask(case) or self.root / "masks" / case / f"{images[0].stem}.png"
+        return (*images, mask)
 
-    def _ordered(self, case: str) -> tuple[Series, ...]:
-        """Read when the case is first asked for: a data set of many files is listed at once."""
-        if case not in self.order:
-            self.order[case] = in_order(self.cases[case])
-        return self.order[case]
+    def _ordered_series(self, case: str) -> tuple[Series, ...]:
+        """Read when a case is needed, so that data sets of many files are listed quickly."""
+        if case not in self._ordered:
+            self._ordered[case] = order_series(self.cases[case])
+        return self._ordered[case]
 
-    def _mask(self, case: str) -> Path | None:
-        places = (self.root / "masks" / f"{case}{suffix}" for suffix in (".nii", ".nii.gz"))
-        return next((path for path in places if path.is_file()), None)
+    def _nifti_mask(self, case: str) -> Path | None:
+        candidates = (self.root / "masks" / f"{case}{suffix}" for suffix in (".nii", ".nii.gz"))
+        return next((path for path in candidates if path.is_file()), None)
 
-    def _series(self, wanted: Sequence[str] | None) -> dict[str, tuple[Files, ...]]:
-        """The files of each case's series, which have a mask; what does not fit is a problem."""
+    def _list_folders(self, report: FileReport) -> dict[PurePosixPath, Files]:
+        """The files of each folder in images/."""
         folders: dict[PurePosixPath, list[Path]] = {}
-        for name, path in files_in(self.root / "images", self.notes, self.problems, (".dcm",), WANTS).items():
+        for name, path in list_files(self.root / "images", report, (".dcm",), LAYOUT).items():
             folders.setdefault(PurePosixPath(name).parent, []).append(path)
-        if loose := folders.pop(PurePosixPath(), None):
-            self.problems.append(f"{loose[0]}: lies in images/ itself. Each case is a folder there.")
-        if wanted is None:
-            found: dict[str, tuple[Files, ...]] = {str(folder): (tuple(paths),) for folder, paths in folders.items()}
-        else:
-            if others := {folder.name for folder in folders} - set(wanted):
-                self.notes.append(f"left out: series other than {join_names(wanted)}: {join_names(sorted(others))}")
-            cases = dict.fromkeys(folder.parent for folder in folders if folder.name in wanted)
-            found = {str(case): tuple(tuple(folders.get(case / s, ())) for s in wanted) for case in cases}
-        for case, files in found.items():
+        loose = folders.pop(PurePosixPath(), None)
+        if loose:
+            report.problems.append(
+                f"{loose[0]}: lies in images/ itself, where each case must be a folder. Move it into one."
+            )
+        return {folder: tuple(paths) for folder, paths in folders.items()}
+
+    def _check_cases(self, series: Sequence[str] | None, report: FileReport) -> None:
+        """Report cases whose series differ in their number of slices, and cases without a mask."""
+        for case, files in self.cases.items():
             if len({len(paths) for paths in files}) > 1:
-                counts = (f"{name} has {len(paths)}" for name, paths in zip(wanted or (), files, strict=False))
-                self.problems.append(
-                    f"{self.root / 'images' / case}: its series differ in slices: {', '.join(counts)}."
+                counts = [f"{name} has {len(paths)}" for name, paths in zip(series or (), files, strict=True)]
+                report.problems.append(
+                    f"{self.root / 'images' / case}: its series differ in slices: {', '.join(counts)}. "
+                    "Complete them, or remove the case."
                 )
             masks = self.root / "masks" / case
             bare = [path for path in files[0] if not (masks / f"{path.stem}.png").is_file()]
-            if bare and self._mask(case) is None:
-                self.problems.append(
-                    f"{masks}.nii(.gz) is not there, nor {len(bare)} of {len(files[0])} slices' {masks}/*.png. "
-                    "Complete the masks, or move the case away."
+            if bare and self._nifti_mask(case) is None:
+                report.problems.append(
+                    f"{masks}.nii(.gz) is missing, and so are {masks}/*.png for {len(bare)} of {len(files[0])} slices. "
+                    "Complete the masks, or remove the case."
                 )
-        return found
+
+
+def _single_series(folders: Mapping[PurePosixPath, Files]) -> dict[str, tuple[Files, ...]]:
+    """Each folder as a case of one series."""
+    return {str(folder): (paths,) for folder, paths in folders.items()}
+
+
+def _channel_series(
+    folders: Mapping[PurePosixPath, Files], series: Sequence[str], report: FileReport
+) -> dict[str, tuple[Files, ...]]:
+    """The files of the named series of each case."""
+    others = {folder.name for folder in folders} - set(series)
+    if others:
+        names = join_names(sorted(others))
+        report.notes.append(f"left out: series other than {join_names(series)}: {names}")
+    cases = dict.fromkeys(folder.parent for folder in folders if folder.name in series)
+    return {str(case): tuple(folders.get(case / name, ()) for name in series) for case in cases}

@@ -1,4 +1,4 @@
-"""DICOM files: the order of a series' slices, and their values."""
+"""DICOM files (the standard's part 3): the order of a series' slices, and their values."""
 
 from __future__ import annotations
 
@@ -11,91 +11,121 @@ from numpy.typing import NDArray
 
 from segrun.errors import DataError, import_extra
 
-CLOSE = 0.1  # mm that positions of two series' slices may differ by
+MAX_POSITION_DIFFERENCE = 0.1  # mm between slices of two series that share a grid
+MIN_SLICE_DISTANCE = 1e-3  # mm, or slice numbers; two slices that are closer lie at the same position
+GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient")
+ORDER_TAGS = [*GEOMETRY_TAGS, "InstanceNumber"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """paths: in the order of the slices; places: along their normal in mm (numbers of the slices where the files say no
-    position); codes: where columns, rows and slices run to, as nibabel's axis codes."""
+    """The slices of a series in their order.
+
+    Attributes:
+        paths: The files.
+        positions: Along the normal of the slices in mm; the slices' numbers if the files state no position.
+        codes: Where columns, rows and slices run to, as nibabel's axis codes; None if the files do not state it.
+    """
 
     paths: tuple[Path, ...]
-    places: tuple[float, ...]
+    positions: tuple[float, ...]
     codes: str | None
 
 
-def in_order(case: tuple[tuple[Path, ...], ...]) -> tuple[Series, ...]:
-    """The series of a case.
+def order_series(case: tuple[tuple[Path, ...], ...]) -> tuple[Series, ...]:
+    """The series of a case, each in the order of its slices.
+
+    Args:
+        case: The files of each series.
 
     Raises:
-        DataError: unreadable, without an order, or not at the same places.
+        DataError: A file cannot be read, the slices of a series have no order, or the series do not share a grid.
     """
-    found = tuple(_sorted(paths) for paths in case)
-    for other in found[1:]:
-        if other.codes != found[0].codes or not np.allclose(other.places, found[0].places, rtol=0, atol=CLOSE):
+    first, *others = (_order_slices(paths) for paths in case)
+    for other in others:
+        same_positions = np.allclose(other.positions, first.positions, rtol=0, atol=MAX_POSITION_DIFFERENCE)
+        if other.codes != first.codes or not same_positions:
             raise DataError(
-                f"{other.paths[0].parent}: its slices lie elsewhere than those of {found[0].paths[0].parent.name}. "
-                "Bring the series to the same grid."
+                f"{other.paths[0].parent}: its slices lie elsewhere than those of {first.paths[0].parent.name}. "
+                "Resample the series to the same grid."
             )
-    return found
+    return first, *others
 
 
-def _sorted(paths: tuple[Path, ...]) -> Series:
-    """By the position along the slices' normal, else by InstanceNumber."""
-    tags = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
-    heads = [_read(path, specific_tags=tags, stop_before_pixels=True) for path in paths]
+def _order_slices(paths: tuple[Path, ...]) -> Series:
+    """By the position along the slices' normal, otherwise by InstanceNumber."""
+    headers = [_read_file(path, specific_tags=ORDER_TAGS, stop_before_pixels=True) for path in paths]
     codes: str | None = None
-    if all(head.get(tag) for head in heads for tag in tags[:2]):
-        directions = np.array([head.ImageOrientationPatient for head in heads], dtype=float)
-        if not np.allclose(directions, directions[0], atol=1e-3):
-            raise DataError(f"{paths[0].parent}: its slices have different orientations. A folder holds one series.")
-        across, down = directions[0].reshape(2, 3)
-        normal = np.cross(across, down)
-        places = [float(normal @ np.array(head.ImagePositionPatient, dtype=float)) for head in heads]
-        to_ras = np.diag([-1.0, -1, 1, 1])  # DICOM's axes run to the left, to the back and up
-        to_ras[:3, :3] = to_ras[:3, :3] @ np.stack([across, down, normal], axis=1)
-        codes = "".join(import_extra("nibabel", "medical").aff2axcodes(to_ras))
-    elif all(head.get("InstanceNumber") is not None for head in heads):
-        places = [float(head.InstanceNumber) for head in heads]
+    if all(header.get(tag) for header in headers for tag in GEOMETRY_TAGS):
+        positions, codes = _positions_along_normal(headers, paths[0].parent)
+    elif all(header.get("InstanceNumber") is not None for header in headers):
+        positions = [float(header.InstanceNumber) for header in headers]
     else:
-        raise DataError(f"{paths[0].parent}: not all files say ImagePositionPatient or InstanceNumber: no order.")
-    order = np.argsort(places)
-    sorted_ = [places[place] for place in order]
-    if (twice := np.flatnonzero(np.diff(sorted_) < 1e-3)).size:
-        one, other = (paths[order[twice[0] + step]].name for step in (0, 1))
-        raise DataError(f"{paths[0].parent}: {one} and {other} lie at one place. A folder holds one series.")
-    return Series(tuple(paths[place] for place in order), tuple(sorted_), codes)
+        raise DataError(
+            f"{paths[0].parent}: not all files state ImagePositionPatient or InstanceNumber, so their order is "
+            "unknown. Export the series again with one of them."
+        )
+    order = np.argsort(positions)
+    ordered_positions = tuple(positions[index] for index in order)
+    ordered_paths = tuple(paths[index] for index in order)
+    too_close = np.flatnonzero(np.diff(ordered_positions) < MIN_SLICE_DISTANCE)
+    if too_close.size:
+        index = too_close[0]
+        both = f"{ordered_paths[index].name} and {ordered_paths[index + 1].name}"
+        raise DataError(f"{paths[0].parent}: {both} have the same position. A folder must hold one series.")
+    return Series(ordered_paths, ordered_positions, codes)
 
 
-def values_of(path: Path) -> NDArray[np.float32]:
-    """(H, W) after rescaling (of CT, Hounsfield units), bright is high, NaN where the file is padded.
+def _positions_along_normal(headers: list[Any], folder: Path) -> tuple[list[float], str]:
+    """The positions of slices in mm, and where their axes run to."""
+    directions = np.array([header.ImageOrientationPatient for header in headers], dtype=float)
+    if not np.allclose(directions, directions[0], atol=1e-3):
+        raise DataError(f"{folder}: its slices have different orientations. A folder must hold one series.")
+    row_direction, column_direction = directions[0].reshape(2, 3)
+    normal = np.cross(row_direction, column_direction)
+    positions = [float(normal @ np.array(header.ImagePositionPatient, dtype=float)) for header in headers]
+    to_ras = np.diag([-1.0, -1, 1, 1])  # DICOM's axes run to the left, to the back and up
+    to_ras[:3, :3] = to_ras[:3, :3] @ np.stack([row_direction, column_direction, normal], axis=1)
+    return positions, "".join(import_extra("nibabel", "medical").aff2axcodes(to_ras))
+
+
+def read_slice(path: Path) -> NDArray[np.float32]:
+    """The rescaled values of a slice: Hounsfield units for CT, high values are bright.
+
+    Returns:
+        (H, W), NaN where the file is padded.
 
     Raises:
-        DataError: unreadable, in colour, of several frames, or compressed without a decoder installed.
+        DataError: The file cannot be read, is in colour, holds several frames, or is compressed and no decoder for it
+            is installed.
     """
-    head = _read(path)
-    meaning = head.get("PhotometricInterpretation")
-    if meaning not in ("MONOCHROME1", "MONOCHROME2") or int(head.get("NumberOfFrames") or 1) != 1:
-        what = f"{head.get('NumberOfFrames')} frames" if head.get("NumberOfFrames") else str(meaning)
-        raise DataError(f"{path}: holds {what}; a slice is one frame of MONOCHROME1 or MONOCHROME2.")
+    header = _read_file(path)
+    photometric = header.get("PhotometricInterpretation")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or int(header.get("NumberOfFrames") or 1) != 1:
+        content = f"{header.get('NumberOfFrames')} frames" if header.get("NumberOfFrames") else str(photometric)
+        raise DataError(f"{path}: holds {content}. A slice must be one frame of MONOCHROME1 or MONOCHROME2.")
+    stored = _stored_pixels(header, path)
+    is_padding = stored == header["PixelPaddingValue"].value if "PixelPaddingValue" in header else None
+    if photometric == "MONOCHROME1":  # low values are bright
+        sum_of_ends = -1 if header.PixelRepresentation else 2**header.BitsStored - 1
+        stored = sum_of_ends - stored.astype(np.int64)
+    values = import_extra("pydicom.pixels", "medical").apply_modality_lut(stored, header).astype(np.float32)
+    return values if is_padding is None else np.where(is_padding, np.float32(np.nan), values)
+
+
+def _stored_pixels(header: Any, path: Path) -> NDArray[Any]:
     try:
-        stored = head.pixel_array
+        return np.asarray(header.pixel_array)
     except (RuntimeError, NotImplementedError) as error:
         raise DataError(
-            f"{path}: is compressed as {head.file_meta.TransferSyntaxUID.name}, which nothing here decodes. Install a "
-            "decoder (pip install 'pylibjpeg[all]'), or decompress the files (gdcmconv --raw)."
+            f"{path}: is compressed as {header.file_meta.TransferSyntaxUID.name}, and no decoder for it is installed. "
+            "Install one (pip install 'pylibjpeg[all]'), or decompress the files (gdcmconv --raw)."
         ) from error
     except (AttributeError, ValueError, KeyError) as error:
         raise DataError(f"{path}: its pixels cannot be read ({str(error).splitlines()[0]}).") from error
-    padding = stored == head["PixelPaddingValue"].value if "PixelPaddingValue" in head else None
-    if meaning == "MONOCHROME1":  # low is bright
-        ends = -1 if head.PixelRepresentation else 2**head.BitsStored - 1
-        stored = ends - stored.astype(np.int64)
-    values = import_extra("pydicom.pixels", "medical").apply_modality_lut(stored, head).astype(np.float32)
-    return values if padding is None else np.where(padding, np.float32(np.nan), values)
 
 
-def _read(path: Path, **options: Any) -> Any:
+def _read_file(path: Path, **options: Any) -> Any:
     pydicom = import_extra("pydicom", "medical")
     try:
         return pydicom.dcmread(path, **options)

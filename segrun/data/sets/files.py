@@ -1,109 +1,153 @@
-"""Data sets that lie as pairs of an image's and a mask's file."""
+"""Files of a data set: its root folder, listings, pairs of image and mask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
-from torch import Tensor
 
-from segrun.data.dataset import Dataset
-from segrun.data.read.images import decode_mask, mask_values, read_image
+from segrun.data.dataset import SPLITS
 from segrun.errors import RequestError, join_names
 
-Pair = tuple[Path, Path]
+Pair = tuple[Path, Path]  # image, mask
+T = TypeVar("T")
+
+COMPLETE = "Complete the pairs."
+COMPLETE_OR_ALLOW = "Complete the pairs, or leave these out with dataset.allow_unpaired=true."
 
 
-class Pairs(Dataset):
-    """A subclass fills `pairs` by name, and says how its masks are coded (see `decode_mask`)."""
+@dataclass(frozen=True)
+class FileReport:
+    """Messages that a constructor collects while it lists files.
 
-    pairs: dict[str, Pair]
-    coding: str = "index"
-    ignore_index: int = 255
+    Attributes:
+        notes: What the user should know, such as the number of files left out.
+        problems: What is wrong with the files.
+    """
 
-    @property
-    def names(self) -> Sequence[str]:  # type: ignore[override]
-        return tuple(self.pairs)
-
-    def files(self, name: str) -> tuple[Path, ...]:
-        return self.pairs[name]
-
-    def image(self, name: str) -> Tensor:
-        return read_image(self.pairs[name][0], self.channels)
-
-    def mask(self, name: str) -> Tensor:
-        path = self.pairs[name][1]
-        return decode_mask(mask_values(path), path, self.classes, self.coding, self.ignore_index)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
-def existing(root: str | None) -> Path:
-    """The data set's folder. Raises RequestError where there is none."""
+def dataset_root(root: str | None) -> Path:
+    """The data set's folder.
+
+    Raises:
+        RequestError: `root` is not set, or there is no such folder.
+    """
     if not root:
         raise RequestError("dataset.root has no value: give dataset.root=<folder>.")
     try:
         path = Path(root).expanduser()
-    except RuntimeError:  # the home of nobody
+    except RuntimeError:  # ~name, where no user has that name
         path = Path(root)
     if not path.is_dir():
         raise RequestError(f"dataset.root={root}: there is no such folder.")
     return path
 
 
-def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """The files of a folder and its subfolders, sorted, without hidden ones and those in hidden folders."""
+def split_folders(root: Path, subfolder: str = "") -> list[str]:
+    """Those of train, val and test that are folders in `root` and hold `subfolder`."""
+    return [split for split in SPLITS if (root / split / subfolder).is_dir()]
+
+
+def add_prefix(split: str, files: Mapping[str, T]) -> dict[str, T]:
+    """The same files with `split/` before each name; unchanged where `split` is empty."""
+    return {f"{split}/{name}" if split else name: value for name, value in files.items()}
+
+
+def visible_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """Files of a folder and its subfolders, sorted, without hidden files and hidden folders."""
     for path in sorted(folder.rglob(pattern)):
-        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and not path.is_dir():
             yield path
 
 
-def files_in(
-    folder: Path, notes: list[str], problems: list[str], suffixes: Iterable[str] | None = None, wants: str = ""
+def list_files(
+    folder: Path, report: FileReport, suffixes: Iterable[str] | None = None, layout: str = ""
 ) -> dict[str, Path]:
-    """The files of a folder and its subfolders by their path without suffix; hidden ones are not looked at.
+    """Files of a folder and its subfolders, without hidden ones, by their path in the folder without suffix.
 
-    suffixes: with their dot, in lower case; None: what Pillow reads. Files of others are counted in `notes`, two files
-    of one name are told in `problems`. wants: what the root is to hold, for the message.
+    Args:
+        folder: Where to look.
+        report: Takes a note with the number of files that have another suffix, and a problem for each two files that
+            share a name.
+        suffixes: With their dot, in lower case; None for all that Pillow reads.
+        layout: What `dataset.root` must hold, for the message.
 
     Raises:
-        RequestError: there is no such folder.
+        RequestError: There is no such folder.
     """
     if not folder.is_dir():
-        raise RequestError(f"{folder}: there is no such folder; dataset.root is to hold {wants or folder.name}.")
+        raise RequestError(f"{folder}: there is no such folder. dataset.root must hold {layout or folder.name}.")
     known = set(Image.registered_extensions() if suffixes is None else suffixes)
-    found: dict[str, Path] = {}
-    other = 0
-    for path in visible(folder):
+    files: dict[str, Path] = {}
+    others = 0
+    for path in visible_files(folder):
         if path.suffix.lower() not in known:
-            other += 1
+            others += 1
             continue
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            problems.append(f"{found[stem]} and {path.name} share a name: which is it? Remove or rename one.")
-        found.setdefault(stem, path)
-    if other:
-        notes.append(f"left out: {other} files in {folder.name}/ that are no images")
-    return found
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in files:
+            report.problems.append(f"{files[name]} and {path.name} share a name. Remove or rename one.")
+        else:
+            files[name] = path
+    if others:
+        report.notes.append(f"left out: {others} files in {folder.name}/ that are not images")
+    return files
 
 
-def unpaired(notes: list[str], problems: list[str], allowed: bool) -> tuple[list[str], str]:
-    """Where what has no partner is told, and what is said of it, with the user's dataset.allow_unpaired."""
-    if allowed:
-        return notes, "These are left out."
-    return problems, "Complete the pairs, or leave these out with dataset.allow_unpaired=true."
-
-
-def paired(
-    images: Mapping[str, Path], masks: Mapping[str, Path], places: tuple[Path, Path], alone: list[str], cure: str
+def pair_files(
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    folders: tuple[Path, Path],
+    report: FileReport,
+    *,
+    allow_unpaired: bool = False,
+    cure: str = COMPLETE,
 ) -> dict[str, Pair]:
-    """Images and masks of one name. What has no partner is told in `alone`, with `cure` behind it.
+    """Pairs of an image and a mask of the same name, sorted by name.
 
-    places: the two folders, for the message.
+    Args:
+        images: Image files by name.
+        masks: Mask files by name.
+        folders: Where images and masks are, for the messages.
+        report: Takes what has no partner: as a note where that is allowed, otherwise as a problem.
+        allow_unpaired: Whether images without a mask and masks without an image may be left out.
+        cure: What to do about files without a partner.
     """
-    for one, other, place, what in (
-        (images, masks, places[0], "images without a mask"),
-        (masks, images, places[1], "masks without an image"),
-    ):
-        if left := sorted(one.keys() - other.keys()):
-            alone.append(f"{place}: {len(left)} {what}: {join_names(left)}. {cure}".rstrip())
+    messages = report.notes if allow_unpaired else report.problems
+    advice = "These are left out." if allow_unpaired else cure
+    bare_images = sorted(images.keys() - masks.keys())
+    bare_masks = sorted(masks.keys() - images.keys())
+    if bare_images:
+        count = f"{len(bare_images)} images without a mask"
+        messages.append(f"{folders[0]}: {count}: {join_names(bare_images)}. {advice}")
+    if bare_masks:
+        count = f"{len(bare_masks)} masks without an image"
+        messages.append(f"{folders[1]}: {count}: {join_names(bare_masks)}. {advice}")
     return {name: (images[name], masks[name]) for name in sorted(images.keys() & masks.keys())}
+
+
+def list_pairs(
+    image_dir: Path,
+    mask_dir: Path,
+    report: FileReport,
+    *,
+    suffixes: Iterable[str] | None = None,
+    layout: str = "",
+    allow_unpaired: bool = False,
+    cure: str = COMPLETE,
+) -> dict[str, Pair]:
+    """Pairs of the files in two folders; see `list_files` and `pair_files`.
+
+    Raises:
+        RequestError: One of the folders does not exist.
+    """
+    images = list_files(image_dir, report, suffixes, layout)
+    masks = list_files(mask_dir, report, suffixes, layout)
+    return pair_files(images, masks, (image_dir, mask_dir), report, allow_unpaired=allow_unpaired, cure=cure)

@@ -1,4 +1,4 @@
-"""LabelMe's JSON files, one an image."""
+"""LabelMe's JSON files, one per image."""
 
 from __future__ import annotations
 
@@ -9,106 +9,139 @@ from typing import Any
 
 import numpy as np
 
-from segrun.data.dataset import SPLITS
-from segrun.data.sets.annotated import Annotated, Mask, pictures, read_json, same_size
-from segrun.data.sets.files import existing, visible
-from segrun.data.sets.polygons import Region, Size, corners, disc, of_the_image, polygon
+from segrun.data.sets.annotated import AnnotatedDataset, Mask, check_size, list_images, read_json
+from segrun.data.sets.classes import ClassName
+from segrun.data.sets.files import FileReport, dataset_root, split_folders, visible_files
+from segrun.data.sets.polygons import (
+    Region,
+    Size,
+    check_near_image,
+    parse_points,
+    rasterize_disc,
+    rasterize_polygon,
+)
 from segrun.errors import DataError, join_names
 from segrun.types import VOID
 
 
-class LabelMe(Annotated):
-    """Every JSON file in root and its subfolders is an image's; it names the image (imagePath) from where it lies.
-    Where root holds train/, val/ or test/, these are the split, and only they are looked at.
+class LabelMe(AnnotatedDataset):
+    """JSON files in `root` and its subfolders. Each names its image (imagePath) relative to its own folder.
 
-    Shapes are drawn in their order, later ones on top: polygon, rectangle and circle.
+    Where `root` holds train/, val/ or test/, these are the split, and other folders are not read. Shapes (polygon,
+    rectangle, circle) are drawn in their order, later ones on top.
 
-    classes: the labels in the order of their classes, behind `background`; None: all that are drawn, sorted. void:
-    labels whose pixels have no label.
+    Args:
+        root: The folder.
+        classes: Labels in the order of their classes, which follow `background`; None for all labels that are drawn,
+            sorted.
+        background: The class of pixels that no shape covers; None: they are VOID.
+        void: Labels that mean "no label".
 
     Raises:
-        RequestError: root is not there, or too few or too many classes.
-        DataError: no JSON file at all.
+        RequestError: `root` is missing, or there are too few or too many classes.
+        DataError: There is no JSON file at all.
     """
 
     def __init__(
-        self, root: str | None, classes: Sequence[str] | None, background: str | None, void: Sequence[str]
+        self, root: str | None, classes: Sequence[ClassName] | None, background: str | None, void: Sequence[ClassName]
     ) -> None:
-        self.root = existing(root)
+        self.root = dataset_root(root)
         self.void = frozenset(map(str, void))
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        self.places = {}
-        drawn: set[str] = set()
-        there = [split for split in SPLITS if (self.root / split).is_dir()]
-        for top in there or [""]:
-            for file in visible(self.root / top, "*.json"):
-                drawn |= self._add(file)
-        if not self.places and not self.problems:
-            raise DataError(f"{self.root}: no JSON file of LabelMe's.")
-        used = {os.path.normpath(path) for path, _ in self.places.values()}
-        images = (self.root / top / name for top in there or [""] for name in pictures(self.root / top))
-        if other := sum(os.path.normpath(path) not in used for path in images):
-            self.notes.append(f"left out: {other} images without a JSON file")
+        report = FileReport()
+        self.paths = {}
+        splits = split_folders(self.root)
+        folders = [self.root / split for split in splits] or [self.root]
+        drawn_labels: set[str] = set()
+        for folder in folders:
+            for file in visible_files(folder, "*.json"):
+                drawn_labels |= self._add_file(file, report)
+        if not self.paths and not report.problems:
+            raise DataError(f"{self.root}: no JSON file of LabelMe. Save the annotations there.")
+        self._note_unlabelled_images(folders, report)
         if classes is None:
-            classes = sorted(drawn - self.void)
-            self.notes.append(f"classes are the labels that are drawn: {join_names(classes, 24)} (dataset.classes says so)")
-        self.name_classes([str(label) for label in classes], background)
-        self.splits = self.within(there)
+            labels = sorted(drawn_labels - self.void)
+            report.notes.append(
+                f"classes are the labels that are drawn: {join_names(labels, 24)} (dataset.classes sets them)"
+            )
+        else:
+            labels = [str(label) for label in classes]
+        self.set_classes(labels, background)
+        self.splits = self.splits_by_prefix(splits)
+        self.notes, self.problems = report.notes, report.problems
 
-    def _add(self, file: Path) -> set[str]:
-        """Index it; gives its labels. What cannot be read is a problem."""
+    def _add_file(self, file: Path, report: FileReport) -> set[str]:
+        """Add a file to `paths`, and return its labels. A file that cannot be read becomes a problem."""
         try:
             content, shapes = read_shapes(file)
         except DataError as error:
-            self.problems.append(str(error))
+            report.problems.append(str(error))
             return set()
-        image = Path(file.parent / str(content["imagePath"]).replace("\\", "/"))
+        image = file.parent / str(content["imagePath"]).replace("\\", "/")
         if not image.is_file():
-            self.problems.append(f"{file}: its imagePath {content['imagePath']} is not there. Bring it back.")
-        self.places[file.relative_to(self.root).with_suffix("").as_posix()] = (image, file)
+            report.problems.append(
+                f"{file}: its imagePath {content['imagePath']} is missing. Restore the image, or remove the JSON file."
+            )
+        self.paths[file.relative_to(self.root).with_suffix("").as_posix()] = (image, file)
         return {str(shape["label"]) for shape in shapes}
 
+    def _note_unlabelled_images(self, folders: Sequence[Path], report: FileReport) -> None:
+        labelled = {os.path.normpath(image) for image, _ in self.paths.values()}
+        images = [folder / name for folder in folders for name in list_images(folder)]
+        unlabelled = sum(os.path.normpath(image) not in labelled for image in images)
+        if unlabelled:
+            report.notes.append(f"left out: {unlabelled} images without a JSON file")
+
     def draw(self, name: str, mask: Mask) -> None:
-        image, file = self.places[name]
+        image, file = self.paths[name]
         content, shapes = read_shapes(file)
-        same_size(mask, content.get("imageWidth"), content.get("imageHeight"), image, file)
+        check_size(mask, content.get("imageWidth"), content.get("imageHeight"), image, file)
         for number, shape in enumerate(shapes, 1):
             label = str(shape["label"])
             place = f"{file}: shape {number} ({label})"
-            if label not in self.void and label not in self.index:
+            if label not in self.void and label not in self.class_index:
                 known = join_names(self.classes.names, 24)
                 raise DataError(f"{place}: is none of {known}. Add it to dataset.classes or dataset.void.")
-            region(shape, mask.shape, place).paint(mask, VOID if label in self.void else self.index[label])
+            value = VOID if label in self.void else self.class_index[label]
+            rasterize_shape(shape, mask.shape, place).paint(mask, value)
 
 
 def read_shapes(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The content and its shapes. Raises DataError where it is not LabelMe's."""
+    """The content of a JSON file, and its shapes.
+
+    Raises:
+        DataError: It is not a file of LabelMe.
+    """
     content = read_json(file)
     shapes = content.get("shapes")
     if not content.get("imagePath") or not isinstance(shapes, list):
-        raise DataError(f"{file}: is none of LabelMe's files: it has no imagePath and shapes. Put it elsewhere.")
+        raise DataError(f"{file}: is not a file of LabelMe: it has no imagePath and shapes. Move it elsewhere.")
     if not all(isinstance(shape, dict) and "label" in shape and "points" in shape for shape in shapes):
         raise DataError(f"{file}: a shape has no label or no points. Draw it again.")
     return content, shapes
 
 
-def region(shape: dict[str, Any], size: Size, place: str) -> Region:
+def rasterize_shape(shape: dict[str, Any], size: Size, place: str) -> Region:
     """The pixels of a polygon, a rectangle (two opposite corners) or a circle (its centre and a point on it).
 
+    Args:
+        shape: As in the file.
+        size: Height and width of the mask.
+        place: File and shape, for messages.
+
     Raises:
-        DataError: another kind of shape, or points that make none.
+        DataError: It is another kind of shape, or its points do not define one.
     """
-    kind = shape.get("shape_type") or "polygon"  # files of LabelMe 3 name none
+    kind = shape.get("shape_type") or "polygon"  # files of LabelMe 3 do not state it
     if kind not in ("polygon", "rectangle", "circle"):
-        raise DataError(f"{place}: a {kind} has no area here: polygon, rectangle and circle do. Draw it as a polygon.")
-    points = corners(shape["points"], place, 3 if kind == "polygon" else 2)
-    of_the_image(points, size, place)
+        raise DataError(f"{place}: a {kind} has no area. Draw it as a polygon, rectangle or circle.")
+    points = parse_points(shape["points"], place, 3 if kind == "polygon" else 2)
+    check_near_image(points, size, place)
     if kind == "polygon":
-        return polygon(points, size)
+        return rasterize_polygon(points, size)
     if len(points) != 2:
         raise DataError(f"{place}: a {kind} has 2 points, not {len(points)}. Draw it again.")
     if kind == "circle":
-        return disc(points[0], float(np.hypot(*(points[1] - points[0]))), size)
+        centre, other = points
+        return rasterize_disc(centre, float(np.hypot(*(other - centre))), size)
     (left, top), (right, bottom) = points
-    return polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), size)
+    return rasterize_polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), size)

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
-from segrun.data.read.intensity import Intensity, Scaled
+from segrun.data.raw_dataset import RawDataset
+from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw, read_raw
+from segrun.data.sets.classes import Classes, IgnoreIndex
 from segrun.data.sets.folder import Folder
-from segrun.errors import RequestError
+from segrun.ranges import PositiveInt
 
 
-class Microscopy(Scaled, Folder):
+class Microscopy(RawDataset, Folder):
     """A `Folder` whose images hold raw values in any number of channels (see `read_raw`).
 
-    channels: of every image; intensity: how raw values become [0, 1] (see `Intensity`).
+    Args:
+        root: As for `Folder`.
+        classes: As for `Folder`.
+        masks: As for `Folder`.
+        ignore_index: As for `Folder`.
+        allow_unpaired: As for `Folder`.
+        channels: Channels of every image.
+        intensity: How raw values become [0, 1].
 
     Raises:
-        RequestError: as `Folder` and `Intensity`, or no channels.
+        RequestError: As for `Folder`, or the intensity settings contradict each other.
+        DataError: As for `Folder`.
     """
 
     def __init__(
         self,
         root: str | None,
-        classes: Sequence[str] | Mapping[str, Sequence[int]] | None,
-        masks: str,
-        ignore_index: int,
+        classes: Classes | None,
+        masks: Literal["auto", "index", "colour", "binary"],
+        ignore_index: IgnoreIndex,
         allow_unpaired: bool,
-        channels: int,
-        intensity: Mapping[str, Any],
+        channels: PositiveInt,
+        intensity: IntensitySettings,
     ) -> None:
-        if channels < 1:
-            raise RequestError(f"dataset.channels={channels}: is 1 or more.")
         super().__init__(root, classes, masks, ignore_index, allow_unpaired)
         self.channels = channels
-        self.intensity = Intensity(**intensity)
+        self.intensity = Intensity(intensity)
 
     def raw(self, name: str) -> Raw:
         return read_raw(self.pairs[name][0], self.channels)

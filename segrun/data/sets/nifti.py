@@ -4,164 +4,224 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.read.intensity import Intensity
+from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw
-from segrun.data.sets.classes import read_classes
-from segrun.data.sets.files import existing, files_in, paired, unpaired
-from segrun.data.sets.nifti_files import Volume, opened
-from segrun.data.sets.volumes import Volumes
+from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
+from segrun.data.sets.files import COMPLETE_OR_ALLOW, FileReport, dataset_root, list_files, pair_files
+from segrun.data.sets.nifti_files import Volume, open_volumes
+from segrun.data.sets.volumes import EmptySlices, VolumeSlices
 from segrun.errors import DataError, RequestError, import_extra, join_names
+from segrun.ranges import PositiveInt
 
-WANTS = "imagesTr/ and labelsTr/, or images/ and masks/"
-# where columns, rows and slices of each axis run to (R right, A to the front, S up; L, P, I against them): a slice is
-# seen as radiologists see it, and its number counts to the right, to the front or up
-PLANES = {0: "PIR", 1: "LIA", 2: "LPS"}
+LAYOUT = "imagesTr/ and labelsTr/, or images/ and masks/"
+# the orientation of slices across each axis (see `nifti_files`): as radiologists look at them, and counted to the
+# right, to the front or up
+ORIENTATIONS = {0: "PIR", 1: "LIA", 2: "LPS"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """images: files whose channels follow each other; label: the file of its classes."""
+    """A volume with its labels.
+
+    Attributes:
+        images: Files whose channels follow one another.
+        label: The file of class indices.
+    """
 
     images: tuple[Path, ...]
     label: Path
 
 
-class Nifti(Volumes):
-    """`root/imagesTr` + `root/labelsTr` (and `imagesTs` + `labelsTs`, which then are test), as in the Medical
-    Segmentation Decathlon (Antonelli et al., Nature Communications 2022) and nnU-Net (Isensee et al., Nature Methods
-    2021), or `root/images` + `root/masks`.
+class Nifti(VolumeSlices):
+    """Volumes in the layout of the Medical Segmentation Decathlon and of nnU-Net.
 
-    Images are slices along `axis` (0 sagittal, 1 coronal, 2 axial) after turning every volume to one orientation by its
-    affine; they are not resampled. Channels are those of a 4-D file, or files `case_0000`, `case_0001`, …
-    Classes are given, or those of `dataset.json`.
+    `root/imagesTr` and `root/labelsTr`, and optionally `imagesTs` and `labelsTs`, which are test then (Antonelli et
+    al., Nature Communications 2022; Isensee et al., Nature Methods 2021). Or `root/images` and `root/masks`.
+
+    Images are slices, after turning all volumes to one orientation by their affine; they are not resampled.
+
+    Args:
+        root: The folder.
+        classes: As for `Folder`; None also for the labels in dataset.json.
+        channels: Of a 4-D file, or the number of files `case_0000`, `case_0001`, … per case.
+        axis: Across which slices are taken: 0 sagittal, 1 coronal, 2 axial.
+        empty: Whether slices that hold nothing but the first class are images, too, or left out.
+        ignore_index: The value in labels that means "no label".
+        allow_unpaired: Leave out images without a label and labels without an image, instead of refusing them.
+        intensity: How raw values become [0, 1].
 
     Raises:
-        RequestError: root, classes, axis or intensity are missing or contradict each other.
-        DataError: no case at all.
+        MissingExtraError: nibabel is not installed.
+        RequestError: `root`, its folders or the classes are missing, or `ignore_index` is a class.
+        DataError: There is no case at all, or no slice is left.
     """
 
     def __init__(
         self,
         root: str | None,
-        classes: Sequence[str] | Mapping[str, Sequence[int]] | None,
-        channels: int,
-        axis: int,
-        empty: str,
-        ignore_index: int,
+        classes: Classes | None,
+        channels: PositiveInt,
+        axis: Literal[0, 1, 2],
+        empty: EmptySlices,
+        ignore_index: IgnoreIndex,
         allow_unpaired: bool,
-        intensity: Mapping[str, Any],
+        intensity: IntensitySettings,
     ) -> None:
         import_extra("nibabel", "medical")
-        if axis not in PLANES:
-            raise RequestError(f"dataset.axis={axis}: choose 0 (sagittal), 1 (coronal) or 2 (axial).")
-        self.root = existing(root)
-        self.channels, self.codes, self.ignore_index = channels, PLANES[axis], ignore_index
-        self.intensity = Intensity(**intensity)
+        self.root = dataset_root(root)
+        self.channels, self.codes, self.ignore_index = channels, ORIENTATIONS[axis], ignore_index
+        self.intensity = Intensity(intensity)
         self.classes = read_classes(self.root, classes or decathlon_classes(self.root / "dataset.json"))
-        self.notes: list[str] = []
-        self.problems: list[str] = []
+        check_ignore_index(self.classes, ignore_index)
+        report = FileReport()
         self.cases: dict[str, Case] = {}
-        parts = {key: self._listed(place, allow_unpaired) for key, place in self._places().items()}
-        depths = {name: depth for name, case in self.cases.items() if (depth := self._depth(case)) is not None}
+        cases_by_split = {
+            split: self._add_cases(folders, allow_unpaired, report)
+            for split, folders in self._split_folders(report).items()
+        }
+        slice_counts = self._count_slices(report)
         if not self.cases:
-            raise DataError(f"{self.root}: no image with a label of its name; it is to hold {WANTS}.")
-        if packed := sum(path.suffix == ".gz" for case in self.cases.values() for path in case.images):
-            self.notes.append(f"{packed} files are decompressed whole for each slice that is drawn; .nii is quicker")
-        self.list_slices(depths, empty)
-        if "test" in parts:
-            self.splits = {key: tuple(n for n in self.names if self.group(n) in part) for key, part in parts.items()}
+            raise DataError(f"{self.root}: no image with a label of its name. dataset.root must hold {LAYOUT}.")
+        _note_compressed(self.cases, report)
+        self.names = self.list_slices(slice_counts, empty, report)
+        if "test" in cases_by_split:
+            self.splits = {
+                split: tuple(name for name in self.names if self.group(name) in cases)
+                for split, cases in cases_by_split.items()
+            }
+        self.notes, self.problems = report.notes, report.problems
 
     def raw(self, name: str) -> Raw:
-        case, number = self.place(name)
-        planes = [volume.plane(self.codes, number) for volume in opened(self.cases[case].images)]
-        return np.concatenate(planes).astype(np.float32)
+        case, index = self.parse_name(name)
+        slices = [volume.read_slice(self.codes, index) for volume in open_volumes(self.cases[case].images)]
+        return np.concatenate(slices).astype(np.float32)
 
-    def indices(self, name: str) -> tuple[NDArray[np.int64], Path]:
-        case, number = self.place(name)
-        (label,) = opened((self.cases[case].label,))
-        return label.labels(self.codes, number), label.path
+    def read_labels(self, name: str) -> tuple[NDArray[np.int64], Path]:
+        case, index = self.parse_name(name)
+        (label,) = open_volumes((self.cases[case].label,))
+        return label.read_label_slice(self.codes, index), label.path
 
     def files(self, name: str) -> tuple[Path, ...]:
         case = self.cases[self.group(name)]
         return (*case.images, case.label)
 
-    def _places(self) -> dict[str, tuple[Path, Path]]:
+    def _split_folders(self, report: FileReport) -> dict[str, tuple[Path, Path]]:
+        """The folders of images and labels of train and test, or of "all"."""
         if not (self.root / "imagesTr").is_dir():
             return {"all": (self.root / "images", self.root / "masks")}
-        places = {"train": (self.root / "imagesTr", self.root / "labelsTr")}
+        folders = {"train": (self.root / "imagesTr", self.root / "labelsTr")}
         if (self.root / "labelsTs").is_dir():
-            places["test"] = (self.root / "imagesTs", self.root / "labelsTs")
+            folders["test"] = (self.root / "imagesTs", self.root / "labelsTs")
         elif (self.root / "imagesTs").is_dir():
-            self.notes.append("left out: imagesTs/, which has no labelsTs/")
-        return places
+            report.notes.append("left out: imagesTs/, which has no labelsTs/")
+        return folders
 
-    def _listed(self, place: tuple[Path, Path], allow_unpaired: bool) -> set[str]:
-        """Adds the cases of two folders; gives their names."""
-        images, labels = (self._volumes(folder) for folder in place)
-        files: dict[str, dict[int, Path]] = {}
-        for name, path in images.items():
-            numbered = re.fullmatch(r"(.+)_(\d{4})", name)
-            case, channel = (numbered[1], int(numbered[2])) if numbered and name not in labels else (name, 0)
-            files.setdefault(case, {})[channel] = path
-        first = {case: next(iter(paths.values())) for case, paths in files.items()}
-        pairs = paired(first, labels, place, *unpaired(self.notes, self.problems, allow_unpaired))
+    def _add_cases(self, folders: tuple[Path, Path], allow_unpaired: bool, report: FileReport) -> set[str]:
+        """Add the cases of two folders to `cases`, and return their names."""
+        images, labels = (_list_volumes(folder, report) for folder in folders)
+        channel_files = _group_channels(images, labels)
+        first_files = {case: next(iter(files.values())) for case, files in channel_files.items()}
+        pairs = pair_files(first_files, labels, folders, report, allow_unpaired=allow_unpaired, cure=COMPLETE_OR_ALLOW)
         for case, (image, label) in pairs.items():
             if case in self.cases:
-                self.problems.append(f"{image}: the case {case} is in another folder, too. Remove or rename one.")
-            channels, paths = zip(*sorted(files[case].items()), strict=True)
-            if channels != tuple(range(len(paths))):
-                self.problems.append(f"{image}: there are the channels {join_names(channels)}; they count from 0 on.")
-            self.cases[case] = Case(paths, label)
+                report.problems.append(f"{image}: the case {case} is in another folder, too. Remove or rename one.")
+            channels = sorted(channel_files[case])
+            if channels != list(range(len(channels))):
+                report.problems.append(
+                    f"{image}: the case has the channels {join_names(channels)}. Number them from 0 without gaps."
+                )
+            self.cases[case] = Case(tuple(channel_files[case][channel] for channel in channels), label)
         return set(pairs)
 
-    def _volumes(self, folder: Path) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for name, path in files_in(folder, self.notes, self.problems, (".nii", ".gz"), WANTS).items():
-            if found.setdefault(name.removesuffix(".nii"), path) != path:  # a.nii beside a.nii.gz
-                self.problems.append(f"{path}: there is {name.removesuffix('.nii')}.nii, too. Remove one.")
-        return found
+    def _count_slices(self, report: FileReport) -> dict[str, int]:
+        """The number of slices of each case whose image and label fit each other."""
+        counts: dict[str, int] = {}
+        for name, case in self.cases.items():
+            try:
+                label, *images = (Volume(path) for path in (case.label, *case.images))
+            except DataError as error:
+                report.problems.append(str(error))
+                continue
+            channels = sum(image.channels for image in images)
+            if channels != self.channels:
+                report.problems.append(
+                    f"{case.images[0]}: has {channels} channels, dataset.channels={self.channels}. Set it to "
+                    f"{channels}, or remove the case."
+                )
+            misfits = [image for image in images if image.grid != label.grid]
+            if misfits:
+                report.problems.append(
+                    f"{misfits[0].path}: is {misfits[0].grid}, its label {label.path.name} {label.grid}. "
+                    "Save both on the same grid."
+                )
+            else:
+                counts[name] = label.slice_count(self.codes)
+        return counts
 
-    def _depth(self, case: Case) -> int | None:
-        """The number of slices; None, and a problem said, where image and label do not fit."""
-        try:
-            label, *images = (Volume(path) for path in (case.label, *case.images))
-        except DataError as error:
-            self.problems.append(str(error))
-            return None
-        if (held := sum(image.channels for image in images)) != self.channels:
-            self.problems.append(f"{case.images[0]}: has {held} channels, dataset.channels={self.channels}.")
-        if other := [image for image in images if image.grid != label.grid]:
-            self.problems.append(
-                f"{other[0].path}: is {other[0].grid}, its label {label.path.name} {label.grid}. "
-                "Save both on the same grid."
-            )
-            return None
-        return label.depth(self.codes)
+
+def _group_channels(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
+    """The files of each case by channel: `case_0000` is channel 0, unless there is a label of that name."""
+    groups: dict[str, dict[int, Path]] = {}
+    for name, path in images.items():
+        case, channel = name, 0
+        numbered = re.fullmatch(r"(.+)_(\d{4})", name)
+        if numbered and name not in labels:
+            case, channel = numbered[1], int(numbered[2])
+        groups.setdefault(case, {})[channel] = path
+    return groups
+
+
+def _list_volumes(folder: Path, report: FileReport) -> dict[str, Path]:
+    """The .nii and .nii.gz files of a folder by name."""
+    volumes: dict[str, Path] = {}
+    for stem, path in list_files(folder, report, (".nii", ".gz"), LAYOUT).items():
+        name = stem.removesuffix(".nii")
+        if name in volumes:  # a.nii beside a.nii.gz
+            report.problems.append(f"{path}: there is {name}.nii, too. Remove one.")
+        else:
+            volumes[name] = path
+    return volumes
+
+
+def _note_compressed(cases: Mapping[str, Case], report: FileReport) -> None:
+    compressed = sum(path.suffix == ".gz" for case in cases.values() for path in case.images)
+    if compressed:
+        report.notes.append(
+            f"{compressed} files are decompressed as a whole for each slice that is read; .nii is faster"
+        )
 
 
 def decathlon_classes(file: Path) -> list[str] | None:
-    """The labels of a `dataset.json` in the order of their values, {"0": name} or {name: 0}, without nnU-Net's
-    "ignore" (say dataset.ignore_index); None where there is no such file.
+    """The labels of a `dataset.json` in the order of their values; None if there is no such file.
+
+    Both `{"0": name}` (Decathlon) and `{name: 0}` (nnU-Net) are read. The "ignore" of nnU-Net is left out: set
+    dataset.ignore_index.
 
     Raises:
-        RequestError: no such labels in it.
+        RequestError: It holds no labels, or their values do not count from 0.
     """
     if not file.is_file():
         return None
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
-        pairs = [(int(k), v) if str(k).isdecimal() else (int(v), k) for k, v in labels.items()]
+        names: dict[int, str] = {}
+        for key, value in labels.items():
+            index, name = (int(key), value) if str(key).isdecimal() else (int(value), key)
+            if name != "ignore":
+                names[index] = str(name)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RequestError(f"{file}: holds no labels ({error!r}). Give dataset.classes=[…].") from error
-    found = {value: str(name) for value, name in pairs if name != "ignore"}
-    if sorted(found) != list(range(len(found))):
-        raise RequestError(f"{file}: labels {join_names(sorted(found))}; they count from 0 on. Give dataset.classes=[…].")
-    return [found[value] for value in sorted(found)]
+    if sorted(names) != list(range(len(names))):
+        raise RequestError(
+            f"{file}: has the labels {join_names(sorted(names))}, which do not count from 0 without gaps. "
+            "Give dataset.classes=[…]."
+        )
+    return [names[index] for index in sorted(names)]

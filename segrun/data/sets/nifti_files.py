@@ -1,4 +1,8 @@
-"""NIfTI files (nifti.nimh.nih.gov), read slice by slice in one orientation."""
+"""NIfTI files (nifti.nimh.nih.gov), read slice by slice in one orientation.
+
+An orientation is three of nibabel's axis codes: where columns, rows and slices run to (R right, A to the front, S up;
+L, P, I to the opposite sides).
+"""
 
 from __future__ import annotations
 
@@ -15,95 +19,124 @@ from numpy.typing import NDArray
 
 from segrun.errors import DataError, import_extra
 
-KEPT = 4  # decompressed files, or files of one case, that a process holds: images and labels of two cases
+CACHED_CASES = 4  # images and labels of two cases that a process keeps in memory, decompressed
 
 
 class Volume:
-    """A file whose header has been read, and whose values are read where they are asked for.
+    """A file whose header has been read. Values are read slice by slice.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        shape: Of the file: three axes, and a fourth one for channels if there are several.
+        channels: Number of channels.
+        grid: Shape and orientation in words. Files of equal grids have the same voxels.
 
     Raises:
-        DataError: no NIfTI file, or neither 3-D nor 4-D with real values and an orientation.
+        DataError: It is not a NIfTI file, or neither 3-D nor 4-D with real values and an orientation.
     """
 
     def __init__(self, path: Path) -> None:
         nibabel = import_extra("nibabel", "medical")
         self.path = path
-        with _readable(path):
+        with _read_errors(path):
             image = nibabel.load(path)
-        self.values, self.shape, kind = image.dataobj, image.shape, image.get_data_dtype()
+        self.values, self.shape, dtype = image.dataobj, image.shape, image.get_data_dtype()
         self.channels = self.shape[3] if len(self.shape) == 4 else 1
         axcodes = nibabel.aff2axcodes(image.affine)
-        self.grid = (
-            f"{'×'.join(str(n) for n in self.shape[:3])} in {''.join(code or '?' for code in axcodes)} orientation"
-        )
-        if len(self.shape) not in (3, 4) or kind.kind not in "uif" or None in axcodes:
+        sizes = "×".join(str(size) for size in self.shape[:3])
+        self.grid = f"{sizes} in {''.join(code or '?' for code in axcodes)} orientation"
+        if len(self.shape) not in (3, 4) or dtype.kind not in "uif" or None in axcodes:
             raise DataError(
-                f"{path}: has the shape {self.shape} of {kind}, {self.grid}. A volume has three axes (a fourth is for "
-                "channels), real values and an affine."
+                f"{path}: has the shape {self.shape} of {dtype}, {self.grid}. A volume needs three axes (and a fourth "
+                "one for channels), real values and an affine."
             )
         self.orientation = nibabel.io_orientation(image.affine)
 
     def decompress(self) -> Volume:
-        """Takes all values of a .gz into memory."""
+        """Read all values of a .gz file into memory. Returns itself."""
         if self.path.suffix == ".gz":
-            with _readable(self.path):
+            with _read_errors(self.path):
                 self.values = np.asanyarray(self.values)
         return self
 
-    def depth(self, codes: str) -> int:
-        return int(self.shape[self._axis(self._turn(codes))])
+    def slice_count(self, codes: str) -> int:
+        """Number of slices in an orientation."""
+        return int(self.shape[_slice_axis(self._transform(codes))])
 
-    def plane(self, codes: str, number: int) -> NDArray[Any]:
-        """(channels, rows, columns): the slice of this number, where columns, rows and slices run to `codes` (R right,
-        A to the front, S up; L, P, I against them)."""
-        turn = self._turn(codes)
-        axis = self._axis(turn)
-        at = number if turn[axis, 1] > 0 else self.shape[axis] - 1 - number
-        cut = [slice(None)] * 3
-        cut[axis] = slice(at, at + 1)
-        with _readable(self.path):
-            slab = np.asanyarray(self.values[tuple(cut)])
-        turned = import_extra("nibabel.orientations", "medical").apply_orientation(slab, turn)[:, :, 0].T
-        return np.asarray(turned.reshape(-1, *turned.shape[-2:]))
+    def read_slice(self, codes: str, index: int) -> NDArray[Any]:
+        """One slice.
 
-    def labels(self, codes: str, number: int) -> NDArray[np.int64]:
-        """(rows, columns) of class values. Raises DataError where they are several or no whole numbers."""
-        values = self.plane(codes, number)
+        Args:
+            codes: The orientation.
+            index: Of the slice, from 0, in this orientation.
+
+        Returns:
+            (channels, rows, columns)
+
+        Raises:
+            DataError: The values cannot be read.
+        """
+        transform = self._transform(codes)
+        axis = _slice_axis(transform)
+        is_flipped = transform[axis, 1] < 0
+        position = self.shape[axis] - 1 - index if is_flipped else index
+        selection = [slice(None)] * 3
+        selection[axis] = slice(position, position + 1)
+        with _read_errors(self.path):
+            slab = np.asanyarray(self.values[tuple(selection)])
+        oriented = import_extra("nibabel.orientations", "medical").apply_orientation(slab, transform)
+        plane = oriented[:, :, 0].T  # (rows, columns), or (channels, rows, columns)
+        return np.asarray(plane.reshape(-1, *plane.shape[-2:]))
+
+    def read_label_slice(self, codes: str, index: int) -> NDArray[np.int64]:
+        """(rows, columns) of class values; see `read_slice`.
+
+        Raises:
+            DataError: There are several channels, or values that are not whole numbers.
+        """
+        values = self.read_slice(codes, index)
         with np.errstate(invalid="ignore"):
             whole = values.astype(np.int64)
         if len(values) != 1 or not np.array_equal(values, whole):
-            raise DataError(f"{self.path}: slice {number} is to hold one whole number a voxel. Save class indices.")
+            raise DataError(f"{self.path}: slice {index} must hold one whole number per voxel. Save class indices.")
         return np.asarray(whole[0])
 
-    def _turn(self, codes: str) -> NDArray[np.float64]:
-        """(3, 2): for each axis of the file, the one of `codes` that it becomes, and ±1."""
+    def _transform(self, codes: str) -> NDArray[np.float64]:
+        """(3, 2): for each axis of the file, the axis of `codes` that it becomes, and 1 or -1 (flipped)."""
         orientations = import_extra("nibabel.orientations", "medical")
-        return np.asarray(orientations.ornt_transform(self.orientation, orientations.axcodes2ornt(tuple(codes))))
-
-    @staticmethod
-    def _axis(turn: NDArray[np.float64]) -> int:
-        return int(np.flatnonzero(turn[:, 0] == 2)[0])
+        target = orientations.axcodes2ornt(tuple(codes))
+        return np.asarray(orientations.ornt_transform(self.orientation, target))
 
 
-def opened(paths: tuple[Path, ...]) -> tuple[Volume, ...]:
-    """The volumes of these files: a .nii is read where it is sliced, a .nii.gz whole and kept for a while."""
-    with _one_at_a_time:  # threads that want the same file would each decompress it
-        return _opened(paths, tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths))
+def _slice_axis(transform: NDArray[np.float64]) -> int:
+    """The axis of the file that becomes the third one."""
+    return int(np.flatnonzero(transform[:, 0] == 2)[0])
 
 
-_one_at_a_time = threading.Lock()
+def open_volumes(paths: tuple[Path, ...]) -> tuple[Volume, ...]:
+    """The volumes of some files. A .nii is read slice by slice, a .nii.gz as a whole and then cached."""
+    with _lock:  # otherwise threads that need the same file would all decompress it
+        times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths)
+        return _open_volumes(paths, times)
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _opened(paths: tuple[Path, ...], times: tuple[int, ...]) -> tuple[Volume, ...]:
+_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=CACHED_CASES)
+def _open_volumes(paths: tuple[Path, ...], times: tuple[int, ...]) -> tuple[Volume, ...]:
+    """times: of the files' last changes, so that a changed file is read again."""
     return tuple(Volume(path).decompress() for path in paths)
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _read_errors(path: Path) -> Iterator[None]:
+    """All that nibabel raises for a damaged file as DataError."""
     nibabel = import_extra("nibabel", "medical")
-    wrong = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
+    format_errors = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
         yield
-    except (*wrong, OSError, EOFError, ValueError, zlib.error) as error:
+    except (*format_errors, OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as NIfTI ({str(error).splitlines()[0]}).") from error

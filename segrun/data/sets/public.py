@@ -13,135 +13,170 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import Splits
-from segrun.data.read.images import mask_values, read_image
-from segrun.data.sets.files import Pair, Pairs, existing
+from segrun.data.read.images import read_image
+from segrun.data.read.masks import read_mask_values
+from segrun.data.sets.files import Pair, dataset_root
+from segrun.data.sets.pairs import ImageMaskPairs
 from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID
 
-SECONDS = 30  # how long a silent host may cost
+TIMEOUT = 30  # seconds to wait for a host that does not answer
 
 
-class Public(Pairs):
-    """A subclass says what its folder `holds`, `below` which folders of root that may lie besides root itself, where it
-    is `had`, and what the values of its masks mean (`codes`: class or VOID); and takes its splits.
+class PublishedDataset(ImageMaskPairs):
+    """A data set in its publisher's layout. A subclass sets the class attributes and adds its splits.
 
-    download: fetch what is not there; only where the subclass has a `host` and overrides `fetch`.
+    Args:
+        root: The folder that holds it.
+        download: Fetch what is missing. Only for subclasses that have a `host` and override `fetch`.
+
+    Attributes:
+        title: Its name, for messages.
+        required: Files and folders that it consists of.
+        subfolders: Folders of `root` that may hold it, besides `root` itself.
+        source: Where to get it; one sentence for messages.
+        host: Where `fetch` loads it from.
+        class_of_value: Class index or VOID of each value in mask files.
 
     Raises:
-        RequestError: root does not hold it, or it cannot be fetched.
+        RequestError: `root` does not hold it, or it cannot be fetched.
     """
 
     title: str
-    holds: tuple[str, ...]
-    below: tuple[str, ...] = ()
-    had: str
+    required: tuple[str, ...]
+    subfolders: tuple[str, ...] = ()
+    source: str
     host: str
-    codes: Mapping[int, int]
+    class_of_value: Mapping[int, int]
+    notes: list[str]
+    problems: list[str]
 
     def __init__(self, root: str | None, download: bool = False) -> None:
-        self.notes: list[str] = []
-        self.problems: list[str] = []
+        self.notes, self.problems = [], []
         self.pairs: dict[str, Pair] = {}
         self.splits: Splits = {}
         try:
-            top = made(root) if download and root else existing(root)
+            top = _create_root(root) if download and root else dataset_root(root)
         except RequestError as error:
-            raise RequestError(f"{error} {self.had}") from error
-        self.root, missing = self._lies(top)
+            raise RequestError(f"{error} {self.source}") from error
+        self.root, missing = self._locate(top)
         if missing and download:
             self._download(top)
-            self.root, missing = self._lies(top)
+            self.root, missing = self._locate(top)
         if missing:
-            raise RequestError(f"{self.root}: {self.title} lacks {join_names(missing)} there. {self.had}")
+            raise RequestError(f"{self.root}: {self.title} lacks {join_names(missing)} there. {self.source}")
 
-    def _lies(self, top: Path) -> tuple[Path, list[str]]:
-        """Where it lies, and what is missing there."""
-        places = (*(top / folder for folder in self.below), top)
-        gaps = [(place, [part for part in self.holds if not (place / part).exists()]) for place in places]
-        return min(gaps, key=lambda gap: len(gap[1]))
+    def _locate(self, top: Path) -> tuple[Path, list[str]]:
+        """The folder that holds most of the data set, and what is missing there."""
+        folders = [*(top / subfolder for subfolder in self.subfolders), top]
+        missing = {folder: [part for part in self.required if not (folder / part).exists()] for folder in folders}
+        best = min(folders, key=lambda folder: len(missing[folder]))
+        return best, missing[best]
 
     def _download(self, top: Path) -> None:
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(SECONDS)  # torchvision waits for ever otherwise
+        previous = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none
         try:
             self.fetch(top)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:  # torchvision's for a wrong checksum
+        except (OSError, RuntimeError, http.client.HTTPException) as error:  # RuntimeError: a wrong checksum
             reason = getattr(error, "reason", error)
             raise RequestError(
                 f"{self.host}: {self.title} cannot be fetched ({reason}). "
-                f"Put {join_names(self.holds)} into {self._lies(top)[0]} yourself."
+                f"Put {join_names(self.required)} into {self._locate(top)[0]} yourself."
             ) from error
         finally:
-            socket.setdefaulttimeout(before)
+            socket.setdefaulttimeout(previous)
 
     def fetch(self, top: Path) -> None:
-        """Bring the publisher's files, and check them, by torchvision."""
+        """Download and check the publisher's files with torchvision.
+
+        Args:
+            top: The folder that torchvision unpacks them in.
+        """
         raise NotImplementedError
 
-    def take(self, split: str, pairs: Mapping[str, Pair]) -> None:
-        """Add a split. Images of which a file is missing are told in `problems`."""
-        gone = {path for pair in pairs.values() for path in pair if not path.is_file()}
-        whole = {name: pair for name, pair in pairs.items() if gone.isdisjoint(pair)}
-        if gone:
-            shown = join_names(sorted(gone), 3)
-            self.problems.append(f"{split}: {len(gone)} files are missing: {shown}. Unpack the archive anew.")
-        elif not whole:
-            self.problems.append(f"{self.root}: {self.title} has no image for {split} there.")
-        self.pairs.update(whole)
-        self.splits = {**self.splits, split: tuple(whole)}
+    def add_split(self, split: str, pairs: Mapping[str, Pair]) -> None:
+        """Add a split. Only a constructor may call it. Images without one of their files become a problem."""
+        missing = {path for pair in pairs.values() for path in pair if not path.is_file()}
+        complete = {name: pair for name, pair in pairs.items() if missing.isdisjoint(pair)}
+        if missing:
+            examples = join_names(sorted(missing), 3)
+            self.problems.append(f"{split}: {len(missing)} files are missing: {examples}. Unpack the archive again.")
+        elif not complete:
+            self.problems.append(f"{self.root}: {self.title} has no image for {split} there. Unpack the archive again.")
+        self.pairs.update(complete)
+        self.splits = {**self.splits, split: tuple(complete)}
 
     def image(self, name: str) -> Tensor:
-        """As stored: publishers drew their masks on that, whatever an EXIF orientation says."""
-        return read_image(self.pairs[name][0], self.channels, turn=False)
+        """As stored, without EXIF orientation: the publishers drew their masks on that."""
+        return read_image(self.pairs[name][0], self.channels, apply_orientation=False)
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
-        return recoded(self.values(path), path, self.codes)
+        return map_values(self.read_values(path), path, self.class_of_value)
 
-    def values(self, path: Path) -> NDArray[np.int64]:
-        """The raw values of a mask's file."""
-        return mask_values(path)
-
-
-def made(root: str) -> Path:
-    """The folder, made where it is not there."""
-    try:
-        path = Path(root).expanduser()
-        path.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:
-        raise RequestError(f"dataset.root={root}: cannot be made ({getattr(error, 'strerror', error)}).") from error
-    return path
+    def read_values(self, path: Path) -> NDArray[np.int64]:
+        """The values of a mask file as stored."""
+        return read_mask_values(path)
 
 
-def lines(path: Path) -> list[list[str]]:
-    """The words of each line of an official list. Raises RequestError where it cannot be read."""
+def read_words(path: Path) -> list[list[str]]:
+    """The words of each line of an official list.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
     try:
         return [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: this list cannot be read ({error}).") from error
 
 
-def ending(folder: Path, end: str) -> dict[str, Path]:
-    """The files of a folder and its subfolders whose names end so, by their path without it."""
-    found = (path for path in sorted(folder.rglob(f"*{end}")) if not path.name.startswith("."))
-    return {path.relative_to(folder).as_posix().removesuffix(end): path for path in found}
+def list_by_ending(folder: Path, ending: str) -> dict[str, Path]:
+    """Files of a folder and its subfolders whose names end with `ending`, by their path in the folder without it."""
+    paths = (path for path in sorted(folder.rglob(f"*{ending}")) if not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix().removesuffix(ending): path for path in paths}
 
 
-def recoded(values: NDArray[np.int64], path: Path, codes: Mapping[int, int]) -> Tensor:
-    """A mask's values → (H, W) uint8 class indices and VOID, as `codes` says.
+def map_values(values: NDArray[np.int64], path: Path, class_of_value: Mapping[int, int]) -> Tensor:
+    """The values of a mask file to class indices.
+
+    Args:
+        values: (H, W) as stored.
+        path: The file, for messages.
+        class_of_value: Class index or VOID of each value.
+
+    Returns:
+        (H, W), uint8 class indices and VOID.
 
     Raises:
-        DataError: a mask in colours, or a value that `codes` lacks, with its count.
+        DataError: The mask is in colours, or holds values that `class_of_value` lacks; the message holds their counts.
     """
     if values.ndim != 2:
-        raise DataError(f"{path}: a mask in colours; the published one holds a number a pixel. Unpack it anew.")
-    most = max(codes)
-    table = np.full(most + 1, -1, np.int16)
-    table[list(codes)] = list(codes.values())
-    found = np.where((values >= 0) & (values <= most), table[values.clip(0, most)], -1)
-    if (found < 0).any():
-        strange, count = np.unique(values[found < 0], return_counts=True)
-        shown = join_names(f"{value} ({n} pixels)" for value, n in zip(strange, count, strict=True))
-        known = f"{min(codes)} to {max(c for c in codes if c != VOID)}"
-        raise DataError(f"{path}: values that its publisher does not know: {shown}; {known} are. Unpack it anew.")
-    return torch.from_numpy(found.astype(np.uint8))
+        raise DataError(
+            f"{path}: a mask in colours; the published one holds one number per pixel. Unpack the archive again."
+        )
+    largest = max(class_of_value)
+    table = np.full(largest + 1, -1, np.int16)
+    table[list(class_of_value)] = list(class_of_value.values())
+    in_table = (values >= 0) & (values <= largest)
+    classes = np.where(in_table, table[values.clip(0, largest)], -1)
+    unknown = values[classes < 0]
+    if unknown.size:
+        counts = zip(*np.unique(unknown, return_counts=True), strict=True)
+        examples = join_names(f"{value} ({count} pixels)" for value, count in counts)
+        known = f"{min(class_of_value)} to {max(value for value in class_of_value if value != VOID)}"
+        raise DataError(
+            f"{path}: values that its publisher does not use: {examples}; it uses {known}. Unpack the archive again."
+        )
+    return torch.from_numpy(classes.astype(np.uint8))
+
+
+def _create_root(root: str) -> Path:
+    try:
+        path = Path(root).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", error)
+        raise RequestError(f"dataset.root={root}: cannot be created ({reason}). Choose another folder.") from error
+    return path

@@ -5,62 +5,74 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.read.images import decode_mask
-from segrun.data.read.intensity import Scaled
-from segrun.data.sets.classes import distinct
-from segrun.errors import DataError, RequestError
+from segrun.data.raw_dataset import RawDataset
+from segrun.data.read.masks import decode_mask
+from segrun.data.sets.files import FileReport
+from segrun.errors import DataError
+
+EmptySlices = Literal["keep", "drop"]
 
 
-class Volumes(Scaled):
-    """Its images are slices, `case/012`; a drawn split keeps those of a case together.
+class VolumeSlices(RawDataset):
+    """A data set whose images are slices of volumes, named `case/012`. A drawn split keeps a case together.
 
-    A subclass calls `list_slices` when it can read labels.
+    A subclass sets `names` with `list_slices`, once it can read labels.
+
+    Attributes:
+        ignore_index: The value in labels that means "no label".
     """
 
     ignore_index: int
-    notes: list[str]
 
     @abstractmethod
-    def indices(self, name: str) -> tuple[NDArray[np.int64], Path]:
-        """(H, W) values of a slice, and the file they are from. Raises DataError."""
+    def read_labels(self, name: str) -> tuple[NDArray[np.int64], Path]:
+        """(H, W) values of a slice as stored, and the file that holds them.
+
+        Raises:
+            DataError: They cannot be read.
+        """
 
     def mask(self, name: str) -> Tensor:
-        values, path = self.indices(name)
+        values, path = self.read_labels(name)
         return decode_mask(values, path, self.classes, "index", self.ignore_index)
 
     def group(self, name: str) -> str:
-        return self.place(name)[0]
+        return self.parse_name(name)[0]
 
     @staticmethod
-    def place(name: str) -> tuple[str, int]:
-        """(case, number of the slice, from 0)"""
-        case, _, number = name.rpartition("/")
-        return case, int(number)
+    def parse_name(name: str) -> tuple[str, int]:
+        """The case, and the index of the slice from 0."""
+        case, _, index = name.rpartition("/")
+        return case, int(index)
 
-    def list_slices(self, depths: Mapping[str, int], empty: str) -> None:
-        """depths: slices of each case; empty: whether slices that hold nothing but the first class are images, too
-        ("keep") or left out ("drop", for which all labels are read now).
+    def list_slices(self, slice_counts: Mapping[str, int], empty: EmptySlices, report: FileReport) -> tuple[str, ...]:
+        """The names of all slices.
+
+        Args:
+            slice_counts: Number of slices of each case.
+            empty: "keep": slices that hold nothing but the first class are images, too. "drop": they are left out.
+                This reads all labels; where `report` has problems, it is skipped.
+            report: Takes a note with the number of slices that are left out.
 
         Raises:
-            RequestError: another word; the value that means "no label" is a class, too.
-            DataError: no slice is left.
+            DataError: No slice holds a label.
         """
-        distinct(self.classes, self.ignore_index)
-        if empty not in ("keep", "drop"):
-            raise RequestError(f"dataset.empty={empty}: choose keep or drop.")
-        every = tuple(f"{case}/{number:03}" for case, depth in depths.items() for number in range(depth))
-        self.names = every
-        if empty == "drop" and not self.problems:
-            self.names = tuple(name for name in every if self._holds_label(name))
-            left = len(every) - len(self.names)
-            self.notes.append(f"left out: {left} of {len(every)} slices without a label (dataset.empty=drop)")
-            if not self.names:
-                raise DataError("no slice holds a label. Correct the masks, or keep empty slices: dataset.empty=keep.")
+        names = tuple(f"{case}/{index:03}" for case, count in slice_counts.items() for index in range(count))
+        if empty == "keep" or report.problems:
+            return names
+        labelled = tuple(name for name in names if self._holds_label(name))
+        dropped = len(names) - len(labelled)
+        report.notes.append(f"left out: {dropped} of {len(names)} slices without a label (dataset.empty=drop)")
+        if not labelled:
+            raise DataError("no slice holds a label. Correct the masks, or keep empty slices: dataset.empty=keep.")
+        return labelled
 
     def _holds_label(self, name: str) -> bool:
-        return not np.isin(self.indices(name)[0], (0, self.ignore_index)).all()
+        values, _ = self.read_labels(name)
+        return not np.isin(values, (0, self.ignore_index)).all()

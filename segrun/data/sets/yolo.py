@@ -1,4 +1,4 @@
-"""YOLO's segmentation labels: a text file with a polygon a line for each image."""
+"""YOLO's segmentation labels: a text file per image, with one polygon per line."""
 
 from __future__ import annotations
 
@@ -11,142 +11,180 @@ import numpy as np
 import yaml
 
 from segrun.data.dataset import SPLITS
-from segrun.data.sets.annotated import Annotated, Mask, pictures
-from segrun.data.sets.files import existing
-from segrun.data.sets.polygons import Region, corners, polygon
+from segrun.data.sets.annotated import AnnotatedDataset, Mask, list_images
+from segrun.data.sets.files import FileReport, dataset_root
+from segrun.data.sets.polygons import Region, parse_points, rasterize_polygon
 from segrun.errors import DataError, RequestError, join_names
 
-BEYOND = 1e-3  # of the image: what rounding explains
+TOLERANCE = 1e-3  # of width or height: a coordinate outside the image by less than this is a rounding error
 
 
-class Yolo(Annotated):
-    """Ultralytics' layout: `data.yaml` with names, path, train, val and test (folders or lists of images); the labels
-    lie where the last `images` of an image's path says `labels`, one line `class x1 y1 x2 y2 …` a polygon, in shares
-    of the image's width and height. Classes: `background`, then the names.
+class Yolo(AnnotatedDataset):
+    """Ultralytics' layout: `data.yaml` with names, path, train, val and test (folders or lists of images).
 
-    Where polygons overlap, the one of fewer pixels lies on top. An image without a label file shows background.
+    Labels are found by replacing the last `images` in the path of an image with `labels`. A line is
+    `class x1 y1 x2 y2 …`, a polygon in fractions of width and height. Classes are `background`, then the names.
+    Where polygons overlap, the one with fewer pixels is on top. An image without a label file is all background.
 
-    data: the YAML file in root; root and its `path` are where the folders are looked for.
+    Args:
+        root: The folder.
+        data: The YAML file in `root`. Its folders are searched for in `root` and in its own `path`.
+        background: The class of pixels that no polygon covers; None: they are VOID.
 
     Raises:
-        RequestError: root, or folders that data.yaml names, are not there.
-        DataError: a data.yaml that cannot be understood.
+        RequestError: `root`, or folders that the YAML file names, are missing.
+        DataError: The YAML file cannot be understood.
     """
 
     def __init__(self, root: str | None, data: str, background: str | None) -> None:
-        self.root = existing(root)
+        self.root = dataset_root(root)
         self.file = self.root / data
-        content = self._content()
-        self.numbered = self._numbered(content)
-        self.name_classes(self.numbered, background)
-        self.notes: list[str] = []
-        self.problems: list[str] = []
-        self.places = {}
+        content = _read_yaml(self.file)
+        self.label_names = _parse_names(content, self.file)
+        self.set_classes(self.label_names, background)
+        self.base = _normalize(self.root / str(content.get("path") or ""))
+        report = FileReport()
+        self.paths = {}
         self.splits = {}
-        self.base = _normal(self.root / str(content.get("path") or ""))
         for split in SPLITS:
-            given = content.get(split) or []
-            places = given if isinstance(given, list) else [given]
-            images = [_normal(path) for place in places for path in self._images(str(place))]
-            names = tuple(self._add(path) for path in images)
-            if names:
-                self.splits[split] = names
-        if not self.places:
-            raise DataError(f"{self.file}: train, val and test name no image.")
-        if bare := sum(not label.is_file() for _, label in self.places.values()):
-            self.notes.append(f"{bare} images have no label file: all background")
+            entries = content.get(split) or []
+            images: list[Path] = []
+            for entry in entries if isinstance(entries, list) else [entries]:
+                images += self._list_images(str(entry), report)
+            if images:
+                self.splits[split] = tuple(self._add_image(image, report) for image in images)
+        if not self.paths:
+            raise DataError(f"{self.file}: train, val and test name no image. Correct their folders or lists.")
+        bare = sum(not label_file.is_file() for _, label_file in self.paths.values())
+        if bare:
+            report.notes.append(f"{bare} images have no label file: all background")
+        self.notes, self.problems = report.notes, report.problems
 
-    def _content(self) -> Mapping[str, Any]:
-        try:
-            content = yaml.safe_load(_text(self.file))
-        except yaml.YAMLError as error:
-            raise DataError(f"{self.file}: no YAML ({str(error).splitlines()[0]}).") from error
-        if not isinstance(content, dict):
-            raise DataError(f"{self.file}: is to hold names, train and val.")
-        return content
-
-    def _numbered(self, content: Mapping[str, Any]) -> list[str]:
-        names = content.get("names")
-        if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-            names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-        if not isinstance(names, list) or not names:
-            raise DataError(f"{self.file}: names is to be a list, or {{0: name, 1: name, …}} without gaps.")
-        if content.get("nc", len(names)) != len(names):
-            raise DataError(f"{self.file}: nc is {content['nc']}, but there are {len(names)} names.")
-        return [str(name) for name in names]
-
-    def _images(self, place: str) -> Iterator[Path]:
-        """The images of a folder, or of a list."""
+    def _list_images(self, entry: str, report: FileReport) -> list[Path]:
+        """The images of a folder or of a list, which the YAML file names."""
         # Roboflow writes ../train/images for a folder beside data.yaml
-        tried = [base / p for base in (self.base, self.root) for p in (place, place.removeprefix("../"))]
-        found = next((path for path in tried if path.exists()), None)
-        if found is None:
-            raise RequestError(f"{self.file}: {place} is neither in {self.base} nor in {self.root}. Correct it there.")
-        if found.is_dir():
-            images = [found / name for name in pictures(found)]
-            yield from images
-            labels = label_file(found / "any").parent
-            used = {label_file(path) for path in images}
-            if labels != found and (left := [p for p in labels.rglob("*.txt") if p not in used]):
-                self.notes.append(
-                    f"left out: {len(left)} files in {labels} without an image: {join_names(sorted(left), 3)}"
-                )
-            return
-        for line in filter(None, map(str.strip, _text(found).splitlines())):
-            path = next((p for p in (found.parent / line, self.base / line) if p.is_file()), None)
-            if path is None:
-                self.problems.append(f"{found}: names {line}, which is not there.")
-            else:
-                yield path
+        spellings = (entry, entry.removeprefix("../"))
+        candidates = [folder / spelling for folder in (self.base, self.root) for spelling in spellings]
+        path = next((candidate for candidate in candidates if candidate.exists()), None)
+        if path is None:
+            raise RequestError(
+                f"{self.file}: {entry} is neither in {self.base} nor in {self.root}. Correct it in {self.file.name}."
+            )
+        if not path.is_dir():
+            return list(self._read_list(path, report))
+        path = _normalize(path)
+        images = [path / name for name in list_images(path)]
+        _note_stray_labels(path, images, report)
+        return images
 
-    def _add(self, image: Path) -> str:
-        short = next((image.relative_to(b) for b in (self.base, self.root) if image.is_relative_to(b)), image)
+    def _read_list(self, file: Path, report: FileReport) -> Iterator[Path]:
+        """The images that a list names, relative to its own folder or to `path`."""
+        for line in _read_text(file).splitlines():
+            entry = line.strip()
+            if not entry:
+                continue
+            candidates = (file.parent / entry, self.base / entry)
+            image = next((candidate for candidate in candidates if candidate.is_file()), None)
+            if image is not None:
+                yield _normalize(image)
+            else:
+                report.problems.append(f"{file}: names {entry}, which is missing. Restore it, or remove the line.")
+
+    def _add_image(self, image: Path, report: FileReport) -> str:
+        """Add an image to `paths`, and return its name: its path in `path` or `root`."""
+        base = next((folder for folder in (self.base, self.root) if image.is_relative_to(folder)), None)
+        short = image if base is None else image.relative_to(base)
         name = short.with_suffix("").as_posix().lstrip("/")
-        if self.places.setdefault(name, (image, label_file(image)))[0] != image:
-            self.problems.append(f"{self.places[name][0]} and {image.name} share a name: remove or rename one.")
+        if name not in self.paths:
+            self.paths[name] = (image, find_label_file(image))
+        elif self.paths[name][0] != image:
+            report.problems.append(f"{self.paths[name][0]} and {image.name} share a name. Remove or rename one.")
         return name
 
     def files(self, name: str) -> tuple[Path, ...]:
-        return tuple(path for path in self.places[name] if path.is_file())
+        return tuple(path for path in self.paths[name] if path.is_file())
 
     def draw(self, name: str, mask: Mask) -> None:
-        file = self.places[name][1]
-        lines = _text(file).splitlines() if file.is_file() else []
-        shapes = [self._shape(line.split(), f"{file}:{n}", mask) for n, line in enumerate(lines, 1) if line.strip()]
-        for region, value in sorted(shapes, key=lambda shape: -shape[0].area):
+        file = self.paths[name][1]
+        lines = _read_text(file).splitlines() if file.is_file() else []
+        shapes: list[tuple[Region, int]] = []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                shapes.append(self._rasterize_line(line.split(), f"{file}:{number}", mask))
+        shapes.sort(key=lambda shape: -shape[0].area)
+        for region, value in shapes:
             region.paint(mask, value)
 
-    def _shape(self, words: list[str], place: str, mask: Mask) -> tuple[Region, int]:
-        if not words[0].isdecimal() or int(words[0]) >= len(self.numbered):
-            raise DataError(f"{place}: class {words[0]}; {self.file.name} names 0 to {len(self.numbered) - 1}.")
+    def _rasterize_line(self, words: list[str], place: str, mask: Mask) -> tuple[Region, int]:
+        """The pixels and the class of a line."""
+        if not words[0].isdecimal() or int(words[0]) >= len(self.label_names):
+            raise DataError(
+                f"{place}: class {words[0]}; {self.file.name} names 0 to {len(self.label_names) - 1}. Correct one of "
+                "them."
+            )
         if len(words) == 5:
             raise DataError(f"{place}: 5 numbers are a box. Segmentation needs outlines: class x1 y1 x2 y2 x3 y3 ….")
-        points = corners(words[1:], place)
-        if ((points < -BEYOND) | (points > 1 + BEYOND)).any():
-            worst = points.ravel()[np.abs(points.ravel() - 0.5).argmax()]
-            raise DataError(f"{place}: the coordinate {worst:g} is outside 0…1: shares of width and height are wanted.")
+        points = parse_points(words[1:], place)
+        if ((points < -TOLERANCE) | (points > 1 + TOLERANCE)).any():
+            coordinates = points.ravel()
+            worst = coordinates[np.abs(coordinates - 0.5).argmax()]
+            raise DataError(f"{place}: the coordinate {worst:g} is outside 0…1. Give fractions of width and height.")
         height, width = mask.shape
-        return polygon(points * [width, height], mask.shape), self.index[self.numbered[int(words[0])]]
+        region = rasterize_polygon(points * [width, height], mask.shape)
+        return region, self.class_index[self.label_names[int(words[0])]]
 
 
-def _text(file: Path) -> str:
+def find_label_file(image: Path) -> Path:
+    """The label file of an image; beside it if no folder above is named images."""
+    parts = list(image.with_suffix(".txt").parts)
+    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts)
+
+
+def _read_yaml(file: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(_read_text(file))
+    except yaml.YAMLError as error:
+        raise DataError(f"{file}: is not YAML ({str(error).splitlines()[0]}).") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: must hold names, train and val.")
+    return content
+
+
+def _parse_names(content: Mapping[str, Any], file: Path) -> list[str]:
+    """The class names in the order of their numbers."""
+    names = content.get("names")
+    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{file}: names must be a list, or {{0: name, 1: name, …}} without gaps.")
+    count = content.get("nc", len(names))
+    if count != len(names):
+        raise DataError(f"{file}: nc is {count}, but there are {len(names)} names. Correct one of them.")
+    return [str(name) for name in names]
+
+
+def _note_stray_labels(image_dir: Path, images: list[Path], report: FileReport) -> None:
+    """Note label files of a folder that belong to no image."""
+    label_dir = find_label_file(image_dir / "any").parent
+    if label_dir == image_dir:
+        return
+    used = {find_label_file(image) for image in images}
+    stray = sorted(path for path in label_dir.rglob("*.txt") if path not in used)
+    if stray:
+        report.notes.append(f"left out: {len(stray)} files in {label_dir} without an image: {join_names(stray, 3)}")
+
+
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise DataError(f"{file}: cannot be read ({reason}).") from error
 
 
-def _normal(path: Path) -> Path:
-    """Without `..`, so that one image has one name."""
+def _normalize(path: Path) -> Path:
+    """Without `..`, so that an image has one name."""
     return Path(os.path.normpath(path))
-
-
-def label_file(image: Path) -> Path:
-    """Of an image; beside it, where no folder above is named images."""
-    parts = list(image.with_suffix(".txt").parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return Path(*parts)

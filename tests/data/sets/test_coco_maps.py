@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from segrun.config.compose import compose, to_dict
-from segrun.data.sets.coco_maps import Panoptic, Stuff
+from segrun.data.sets.coco_panoptic import CocoPanoptic
+from segrun.data.sets.coco_stuff import CocoStuff
 from segrun.errors import DataError, RequestError
 from segrun.experiment import assemble
 from segrun.types import VOID
@@ -40,7 +41,7 @@ def panoptic(split: str = "train", place: str = "coco/annotations", **more: obje
 def test_panoptic_segments_are_their_categories(place: str) -> None:
     for split in ("train", "val"):
         panoptic(split, place)
-    data = Panoptic("coco")
+    data = CocoPanoptic("coco")
     assert data.classes.names == ("person", "rug-merged")
     assert data.splits == {"train": ("train/01",), "val": ("val/01",)}
     assert data.mask("val/01").tolist() == [[0, 0, 1], [VOID, 0, 1]]
@@ -50,25 +51,25 @@ def test_panoptic_segments_are_their_categories(place: str) -> None:
 def test_a_panoptic_mask_without_labels_is_void() -> None:
     panoptic()
     put("coco/annotations/panoptic_train2017/01.png", np.zeros((2, 3, 3)))
-    assert (Panoptic("coco").mask("train/01") == VOID).all()
+    assert (CocoPanoptic("coco").mask("train/01") == VOID).all()
 
 
 def test_a_segment_that_the_json_does_not_know_is_refused() -> None:
     panoptic()
     put("coco/annotations/panoptic_train2017/01.png", np.full((2, 3, 3), 1))
     with pytest.raises(DataError, match=r"01\.png: segments that .*panoptic_train2017\.json does not list: 65793"):
-        Panoptic("coco").mask("train/01")
+        CocoPanoptic("coco").mask("train/01")
 
 
 def test_a_panoptic_json_that_is_none_is_refused() -> None:
     panoptic(categories=[{"id": 1, "name": "person"}])
     with pytest.raises(DataError, match=r"panoptic_train2017\.json: is no COCO panoptic JSON \(KeyError: 200\)"):
-        Panoptic("coco")
+        CocoPanoptic("coco")
     panoptic()
     panoptic("val", categories=[*CATEGORIES, {"id": 3, "name": "car"}])
     Path("coco/annotations/panoptic_val2017.json").write_text('{"categories": [], "annotations": []}')
     with pytest.raises(DataError, match=r"panoptic_val2017\.json: its categories are not those"):
-        Panoptic("coco")
+        CocoPanoptic("coco")
 
 
 def test_images_without_png_or_json_are_problems() -> None:
@@ -76,12 +77,12 @@ def test_images_without_png_or_json_are_problems() -> None:
     put("coco/train2017/02.jpg", np.zeros((2, 3, 3)))
     put("coco/train2017/03.jpg", np.zeros((2, 3, 3)))
     put("coco/annotations/panoptic_train2017/03.png", np.zeros((2, 3, 3)))
-    problems = "\n".join(Panoptic("coco").problems)
+    problems = "\n".join(CocoPanoptic("coco").problems)
     assert "1 images without a mask: 02" in problems and "1 images are not in the panoptic JSON: train/03" in problems
 
 
-@pytest.mark.parametrize("data", [Panoptic, Stuff])
-def test_a_root_without_masks_is_refused(data: type[Panoptic] | type[Stuff]) -> None:
+@pytest.mark.parametrize("data", [CocoPanoptic, CocoStuff])
+def test_a_root_without_masks_is_refused(data: type[CocoPanoptic] | type[CocoStuff]) -> None:
     put("coco/train2017/01.jpg", np.zeros((2, 3, 3)))
     with pytest.raises(RequestError, match=r"coco: dataset\.root is to hold .*train2017"):
         data("coco")
@@ -93,7 +94,7 @@ def test_stuff_has_171_classes_and_a_value_is_an_id_less_one(images: str, maps: 
     put(f"coco/{maps}val2017/01.png", [[0, 10, 12], [89, 91, 181]])
     put(f"coco/{images}val2017/02.jpg", np.zeros((2, 3, 3)))
     put(f"coco/{maps}val2017/02.png", [[0, 255, 255], [64, 66, 255]])
-    data = Stuff("coco")
+    data = CocoStuff("coco")
     names = data.classes.names
     assert len(names) == 171 and data.splits == {"val": ("val/01", "val/02")}
     shown = [names[value] for value in data.mask("val/01").flatten()]
@@ -107,14 +108,14 @@ def test_a_value_of_a_class_removed_from_coco_is_refused(value: int) -> None:
     put("coco/val2017/01.jpg", np.zeros((1, 1, 3)))
     put("coco/stuffthingmaps/val2017/01.png", [[value]])
     with pytest.raises(DataError, match=rf"01\.png: values that its publisher does not know: {value} \(1 pixels\)"):
-        Stuff("coco").mask("val/01")
+        CocoStuff("coco").mask("val/01")
 
 
 def test_maps_in_colours_are_not_coco_stuffs() -> None:
     put("coco/val2017/01.jpg", np.zeros((1, 1, 3)))
     put("coco/stuffthingmaps/val2017/01.png", [[[1, 2, 3]]])
     with pytest.raises(DataError, match=r"01\.png: a mask in colours"):
-        Stuff("coco").mask("val/01")
+        CocoStuff("coco").mask("val/01")
 
 
 @pytest.mark.parametrize("name", ["coco_panoptic", "coco_stuff"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segrun.config.compose import compose, to_dict
 from segrun.data.sets.dicom import Dicom
-from segrun.data.sets.dicom_files import values_of
+from segrun.data.sets.dicom_files import read_slice
 from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.experiment import assemble
 
@@ -88,22 +88,22 @@ def test_without_positions_the_instance_numbers_give_the_order() -> None:
 def test_slope_and_intercept_make_hounsfield_units() -> None:
     stored = (SLICES[0].astype(np.int16) - 9).astype(np.int16)
     path = saved("ct.dcm", stored, RescaleSlope=2, RescaleIntercept=-1024)
-    assert np.array_equal(values_of(path), stored * 2.0 - 1024)
+    assert np.array_equal(read_slice(path), stored * 2.0 - 1024)
 
 
 def test_low_is_bright_in_monochrome1() -> None:
     path = saved("dx.dcm", SLICES[0], PhotometricInterpretation="MONOCHROME1", RescaleSlope=3, RescaleIntercept=5)
-    assert np.array_equal(values_of(path), (4095 - SLICES[0]) * 3.0 + 5)
+    assert np.array_equal(read_slice(path), (4095 - SLICES[0]) * 3.0 + 5)
     signed = SLICES[0].astype(np.int16) - 100
     path = saved("signed.dcm", signed, PhotometricInterpretation="MONOCHROME1")
-    assert np.array_equal(values_of(path), -1.0 - signed)
+    assert np.array_equal(read_slice(path), -1.0 - signed)
 
 
 def test_padding_is_no_value() -> None:
     stored = SLICES[0].astype(np.int16)
     stored[0] = -2000
     path = saved("ct.dcm", stored, PixelPaddingValue=-2000)
-    found = values_of(path)
+    found = read_slice(path)
     assert np.isnan(found[0]).all()
     assert np.array_equal(found[1:], stored[1:])
 
@@ -215,7 +215,7 @@ def test_slices_without_a_label_are_dropped_where_that_is_asked_for() -> None:
 )
 def test_what_is_no_slice_is_refused(tags: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        values_of(saved("one.dcm", SLICES[0], **tags))
+        read_slice(saved("one.dcm", SLICES[0], **tags))
 
 
 def test_a_compression_without_decoder_is_named_with_its_cure() -> None:
@@ -226,13 +226,13 @@ def test_a_compression_without_decoder_is_named_with_its_cure() -> None:
     head["PixelData"].is_undefined_length = True
     head.save_as(path)
     with pytest.raises(DataError, match=r"compressed as JPEG 2000 .*pip install 'pylibjpeg\[all\]'"):
-        values_of(path)
+        read_slice(path)
 
 
 def test_a_file_that_is_no_dicom_is_said_by_name() -> None:
     Path("no.dcm").write_bytes(b"hello")
     with pytest.raises(DataError, match=r"no\.dcm: cannot be read as DICOM"):
-        values_of(Path("no.dcm"))
+        read_slice(Path("no.dcm"))
 
 
 def test_the_shipped_options_make_one() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.data.sets.folder import CamVid, Folder
+from segrun.data.sets.camvid import CamVid
+from segrun.data.sets.folder import Folder
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segrun.config.compose import compose, to_dict
 from segrun.data.sets.nifti import Nifti
-from segrun.data.sets.nifti_files import Volume, opened
+from segrun.data.sets.nifti_files import Volume, open_volumes
 from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.experiment import assemble
 
@@ -64,14 +64,14 @@ def cases(*names: str, suffix: str = ".nii", root: str = "task") -> None:
 def test_a_slice_is_the_same_however_the_file_lies(codes: str, suffix: str) -> None:
     volume = Volume(saved(f"{codes}{suffix}", VOXELS, codes)).decompress()
     for plane, (ends, number) in zip((AXIAL, CORONAL, SAGITTAL), (("LPS", 3), ("LIA", 2), ("PIR", 1)), strict=True):
-        assert np.array_equal(volume.plane(ends, number)[0], plane)
-    assert [volume.depth(ends) for ends in ("PIR", "LIA", "LPS")] == [4, 5, 6]
+        assert np.array_equal(volume.read_slice(ends, number)[0], plane)
+    assert [volume.slice_count(ends) for ends in ("PIR", "LIA", "LPS")] == [4, 5, 6]
 
 
 def test_the_axes_agree_with_nibabels_canonical_image() -> None:
     path = saved("oblique.nii", VOXELS, "SLA")
     canonical = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()
-    assert np.array_equal(Volume(path).plane("LPS", 4)[0], canonical[::-1, ::-1, 4].T)
+    assert np.array_equal(Volume(path).read_slice("LPS", 4)[0], canonical[::-1, ::-1, 4].T)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +229,11 @@ def test_labels_that_are_no_classes_are_refused() -> None:
 
 def test_a_decompressed_volume_is_kept_until_the_file_changes() -> None:
     path = saved("a.nii.gz", VOXELS)
-    assert opened((path,))[0] is opened((path,))[0]
-    assert isinstance(opened((path,))[0].values, np.ndarray)
-    assert not isinstance(opened((saved("a.nii", VOXELS),))[0].values, np.ndarray)
+    assert open_volumes((path,))[0] is open_volumes((path,))[0]
+    assert isinstance(open_volumes((path,))[0].values, np.ndarray)
+    assert not isinstance(open_volumes((saved("a.nii", VOXELS),))[0].values, np.ndarray)
     saved("a.nii.gz", VOXELS + 1)
-    assert np.array_equal(opened((path,))[0].plane("LPS", 3)[0], AXIAL + 1)
+    assert np.array_equal(open_volumes((path,))[0].read_slice("LPS", 3)[0], AXIAL + 1)
 
 
 def test_wrong_axes_and_missing_folders_are_refused() -> None:

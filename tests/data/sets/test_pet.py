@@ -24,7 +24,7 @@ def test_the_official_lists_are_train_and_test() -> None:
 
 def test_every_image_has_its_breed() -> None:
     data = Pet(str(layouts.pet()), "void", download=False)
-    assert data.labels == {
+    assert data.image_labels == {
         "Abyssinian_1": "Abyssinian", "american_bulldog_10": "american_bulldog", "Abyssinian_2": "Abyssinian",
     }  # fmt: skip
 

@@ -22,8 +22,9 @@ from segrun.data.dataset import Dataset
 from segrun.data.sets.ade20k import ADE20K
 from segrun.data.sets.cityscapes import Cityscapes
 from segrun.data.sets.pet import Pet
-from segrun.data.sets.public import Public, recoded
-from segrun.data.sets.voc import SBD, VOC
+from segrun.data.sets.public import PublishedDataset, map_values
+from segrun.data.sets.sbd import SBD
+from segrun.data.sets.voc import VOC
 from segrun.errors import DataError, RequestError
 from segrun.experiment import assemble
 from segrun.types import VOID
@@ -35,7 +36,7 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def opened(name: str, root: object, download: bool = False) -> Public:
+def opened(name: str, root: object, download: bool = False) -> PublishedDataset:
     return {
         "voc": lambda: VOC(root and str(root), download),
         "sbd": lambda: SBD(root and str(root), None, download),
@@ -73,9 +74,9 @@ def test_a_published_image_is_read_as_stored_whatever_its_header_says_of_turning
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_part_of_the_layout_is_missed_by_name(name: str) -> None:
     data = opened(name, LAYOUTS[name]())
-    for part in data.holds:
+    for part in data.required:
         (data.root / part).rename("away")
-        with pytest.raises(RequestError, match=rf"lacks {part} there\. .*{data.had[:20]}"):
+        with pytest.raises(RequestError, match=rf"lacks {part} there\. .*{data.source[:20]}"):
             opened(name, data.root)
         Path("away").rename(data.root / part)
 
@@ -115,9 +116,9 @@ def test_a_split_without_images_is_refused_and_not_drawn() -> None:
 @pytest.mark.parametrize(("values", "told"), [([[0, 5], [5, 9]], r"5 \(2 pixels\), 9 \(1 pixels\)"), ([[-1, 0]], "-1")])
 def test_values_that_the_publisher_does_not_know_are_refused(values: list[list[int]], told: str) -> None:
     codes: Mapping[int, int] = {0: 0, 1: 1, 7: VOID}
-    assert recoded(np.array([[0, 1], [7, 0]]), Path("a.png"), codes).tolist() == [[0, 1], [VOID, 0]]
+    assert map_values(np.array([[0, 1], [7, 0]]), Path("a.png"), codes).tolist() == [[0, 1], [VOID, 0]]
     with pytest.raises(DataError, match=rf"a\.png: values .* not know: {told}"):
-        recoded(np.array(values), Path("a.png"), codes)
+        map_values(np.array(values), Path("a.png"), codes)
 
 
 def test_a_mask_in_colours_is_refused() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segrun.data.sets.rle import inside, runs_of
+from segrun.data.sets.rle import parse_runs, runs_to_mask
 
 
 def test_runs_go_down_the_columns_and_begin_outside() -> None:
-    assert inside(runs_of([1, 2, 3], (2, 3)), (2, 3)).tolist() == [[False, True, False], [True, False, False]]
-    assert inside(runs_of([0, 4], (2, 2)), (2, 2)).all()
+    assert runs_to_mask(parse_runs([1, 2, 3], (2, 3)), (2, 3)).tolist() == [[False, True, False], [True, False, False]]
+    assert runs_to_mask(parse_runs([0, 4], (2, 2)), (2, 2)).all()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -22,9 +22,9 @@ def test_compressed_runs_are_those_of_pycocotools(seed: int) -> None:
     mask = np.kron(coarse, np.ones((50, 50), bool))[: size[0], : size[1]] ^ (rng.random(size) < seed / 100)
     rle = api.encode(np.asfortranarray(mask, np.uint8))
     for counts in (rle["counts"], rle["counts"].decode()):
-        runs = runs_of(counts, size)
+        runs = parse_runs(counts, size)
         assert sum(runs[1::2]) == mask.sum()
-        assert (inside(runs, size) == mask).all()
+        assert (runs_to_mask(runs, size) == mask).all()
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_compressed_runs_are_those_of_pycocotools(seed: int) -> None:
 )
 def test_runs_that_do_not_fill_the_mask_are_refused(counts: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        runs_of(counts, (3, 4))  # type: ignore[arg-type]
+        parse_runs(counts, (3, 4))  # type: ignore[arg-type]

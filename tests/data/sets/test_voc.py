@@ -11,7 +11,8 @@ from torchvision.datasets import SBDataset, VOCSegmentation
 from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 import segrun
-from segrun.data.sets.voc import SBD, VOC
+from segrun.data.sets.sbd import SBD
+from segrun.data.sets.voc import VOC
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
 from tests.conftest import QUICK

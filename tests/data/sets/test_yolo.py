@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segrun.config.compose import compose, to_dict
-from segrun.data.sets.yolo import Yolo, label_file
+from segrun.data.sets.yolo import Yolo, find_label_file
 from segrun.errors import DataError, RequestError
 from segrun.experiment import assemble
 from segrun.types import VOID
@@ -132,8 +132,8 @@ def test_lists_name_images_from_where_they_lie_or_from_the_path() -> None:
 
 
 def test_labels_lie_where_the_last_images_says_labels() -> None:
-    assert label_file(Path("images/x/images/train/a.b.jpg")) == Path("images/x/labels/train/a.b.txt")
-    assert label_file(Path("x/my_images/images.jpg")) == Path("x/my_images/images.txt")
+    assert find_label_file(Path("images/x/images/train/a.b.jpg")) == Path("images/x/labels/train/a.b.txt")
+    assert find_label_file(Path("x/my_images/images.jpg")) == Path("x/my_images/images.txt")
 
 
 def test_polygons_follow_an_image_that_is_turned() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from segrun.data.sets.geo import GeoTiff
+from segrun.data.sets.geotiff import GeoTiff
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
 
