@@ -1,20 +1,20 @@
-"""Runs put into cells, which differ in what is compared; the runs of a cell differ in their seed alone."""
+"""Cells of a comparison: the runs of a cell differ only in their seed, and cells differ in what is compared."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
 from typing import Protocol, TypeVar
 
-from segrun.comparison.runs import NONE, RESULT, Run
+from segrun.comparison.runs import RESULT_FILE, Run
+from segrun.config.keys import keys_that
+from segrun.config.recorded import NONE
 from segrun.errors import RequestError, join_names
 
-# what users choose by comes first, so that cells are named by it and not by what follows from it
-FIRST = ("strategy", "labels", "backbone", "head", "dataset", "freeze", "regularizer", "auxiliary", "balance", "loss",
-         "augment", "sizing", "optimizer", "schedule")  # fmt: skip
-Key = tuple[str, ...]
+# what users choose between, in the order in which cells are named by it
+NAMING_KEYS = tuple(keys_that("shown_by_value"))
+Key = tuple[str, ...]  # the values of the keys that name cells
 
 
 class Keyed(Protocol):
@@ -27,7 +27,14 @@ K = TypeVar("K", bound=Keyed)
 
 @dataclass(frozen=True)
 class Cell:
-    """key: the values of what is compared by; runs: by seed, those that have ended; failed: those that have not."""
+    """Runs that differ only in their seed.
+
+    Attributes:
+        key: The values of the keys that name cells.
+        runs: The finished runs, by seed.
+        failed: The runs that have not finished or whose scores cannot be read.
+        name: The cell in a sentence, see `cell_name`.
+    """
 
     key: Key
     runs: Mapping[str, Run]
@@ -38,135 +45,129 @@ class Cell:
         return self.name
 
 
-def called(by: Sequence[str], key: Key) -> str:
-    """A cell's values in a sentence: finetune, 20 labels, optimizer.lr=0.001."""
-    return ", ".join(_word(*pair) for pair in zip(by, key, strict=True)) or "all"
+def cell_name(by: Sequence[str], key: Key) -> str:
+    """The values of a cell in a sentence: "finetune, 20 labels, optimizer.lr=0.001"."""
+    words = [_value_name(name, value) for name, value in zip(by, key, strict=True)]
+    return ", ".join(words) or "all"
 
 
-def _word(key: str, value: str) -> str:
+def _value_name(key: str, value: str) -> str:
     if key == "labels":
         return f"{value} of the labels" if value.startswith("0.") else f"{value} labels"
-    return value if key in FIRST else f"{key}={value}"
+    return value if key in NAMING_KEYS else f"{key}={value}"
 
 
-def cells(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[Cell], list[str]]:
-    """In the order of their values; and what is to be said of them.
+def make_cells(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[Cell], list[str]]:
+    """Group runs by the keys `by`.
+
+    Returns:
+        The cells, in the order of their values, and notes for the user.
 
     Raises:
-        RequestError: runs of one cell and seed differ.
+        RequestError: Two runs of a cell have the same seed and different settings.
     """
     notes: list[str] = []
-    found = [_cell(key, called(by, key), group, notes) for key, group in grouped(runs, by).items()]
-    return sorted(found, key=lambda cell: [_order(value) for value in cell.key]), notes
+    cells = [_make_cell(key, cell_name(by, key), group, notes) for key, group in group_by(runs, by).items()]
+    return sorted(cells, key=lambda cell: [_value_rank(value) for value in cell.key]), notes
 
 
-def _cell(key: Key, name: str, group: Sequence[Run], notes: list[str]) -> Cell:
-    ended: dict[str, Run] = {}
-    failed = tuple(run for run in group if not run.result)
-    for seed, alike in sorted(by_seed(group).items(), key=lambda item: _order(item[0])):
-        if differing := varying(alike):
+def _make_cell(key: Key, name: str, group: Sequence[Run], notes: list[str]) -> Cell:
+    newest: dict[str, Run] = {}
+    for seed, repeated in sorted(finished_by_seed(group).items(), key=lambda item: _value_rank(item[0])):
+        differing = differing_keys(repeated)
+        if differing:
             raise RequestError(
-                f"{len(alike)} runs of {name} have the seed {seed} and differ in {join_names(differing, 3)}. "
-                f"Compare by that, too: by=[…,{differing[0]}]; or let val choose: choose=[{differing[0]}]."
+                f"{len(repeated)} runs of {name} have the seed {seed} and differ in {join_names(differing, 3)}. "
+                f"Compare by that key as well: by=[…,{differing[0]}]. Or choose its value by val: "
+                f"choose=[{differing[0]}]."
             )
-        ended[seed] = max(alike, key=lambda run: (run.folder / RESULT).stat().st_mtime)
-        if len(alike) > 1:
+        newest[seed] = max(repeated, key=lambda run: (run.folder / RESULT_FILE).stat().st_mtime)
+        if len(repeated) > 1:
             notes.append(
-                f"{len(alike)} runs of {name} have the seed {seed} and the same settings; the newest is "
-                f"taken: {ended[seed].folder}"
+                f"{len(repeated)} runs of {name} have the seed {seed} and the same settings; "
+                f"the newest is used: {newest[seed].folder}"
             )
-    if differing := varying([*ended.values()]):
-        notes.append(f"the runs of {name} differ in {join_names(differing, 3)}, and not in their seed alone")
-    return Cell(key, ended, failed, name)
+    differing = differing_keys(list(newest.values()))
+    if differing:
+        notes.append(f"the runs of {name} differ in {join_names(differing, 3)}, not only in their seed")
+    failed = tuple(run for run in group if not run.result)
+    return Cell(key, newest, failed, name)
 
 
-def by_seed(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Those that have ended."""
-    found: defaultdict[str, list[Run]] = defaultdict(list)
+def _naming_rank(key: str) -> tuple[int, str]:
+    """The sort key that puts what users choose between first, then all other keys by name.
+
+    So cells are named by what was chosen and not by what follows from it.
+    """
+    return (NAMING_KEYS.index(key) if key in NAMING_KEYS else len(NAMING_KEYS), key)
+
+
+def finished_by_seed(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The finished runs, by seed."""
+    finished: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.result:
-            found[run.seed].append(run)
-    return dict(found)
+            finished[run.seed].append(run)
+    return dict(finished)
 
 
-def varying(runs: Sequence[Run]) -> list[str]:
-    """The keys in which runs differ, what users choose by first."""
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """The keys in which runs differ, what users choose between first."""
     if len(runs) < 2:
         return []
     differing: set[str] = set()
+    first = runs[0].settings
     for run in runs[1:]:
-        if run.settings != runs[0].settings:
-            pairs = run.settings.items() ^ runs[0].settings.items()
-            differing |= {key for key, value in pairs if run.settings.get(key, NONE) != runs[0].settings.get(key, NONE)}
-    return sorted(differing, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
+        if run.settings == first:
+            continue
+        candidates = {key for key, _ in run.settings.items() ^ first.items()}
+        differing |= {key for key in candidates if run.settings.get(key, NONE) != first.get(key, NONE)}
+    return sorted(differing, key=_naming_rank)
 
 
-def telling(runs: Sequence[Run]) -> list[str]:
-    """The fewest keys, what users choose by first, that tell apart all runs that are not copies of each other."""
+def distinguishing_keys(runs: Sequence[Run]) -> list[str]:
+    """The fewest keys that tell apart all runs that are not repetitions of each other."""
     keys: list[str] = []
     groups: list[list[Run]] = [list(runs)]
-    for key in varying(runs):
-        parted = [[*grouped(group, [key]).values()] for group in groups]
-        if any(len(parts) > 1 for parts in parted):
+    for key in differing_keys(runs):
+        subgroups = [subgroup for group in groups for subgroup in group_by(group, [key]).values()]
+        if len(subgroups) > len(groups):
             keys.append(key)
-            groups = [part for parts in parted for part in parts]
+            groups = subgroups
     return keys or ["strategy"]
 
 
-def chosen(runs: Sequence[Run], by: Sequence[str], keys: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """Of the values that `keys` take in each cell those of the best mean val mIoU, over the seeds that all of them
-    have; and which.
-
-    Raises:
-        RequestError: they have no seed in common.
-    """
-    left: list[Run] = []
-    notes: list[str] = []
-    for cell, group in grouped(runs, by).items():
-        every = grouped(group, keys)
-        tried = {values: seeds for values, some in every.items() if (seeds := by_seed(some))}
-        if not tried:
-            left += group
-            continue
-        common = set.intersection(*(set(seeds) for seeds in tried.values()))
-        if not common:
-            raise RequestError(f"choose={join_names(keys)}: the runs of {called(by, cell)} have no seed in common.")
-        val = {values: mean(seeds[seed][-1].val for seed in common) for values, seeds in tried.items()}
-        best = max(val, key=lambda values: val[values])
-        left += every[best]
-        named = ", ".join(f"{key}={value}" for key, value in zip(keys, best, strict=True))
-        unended = f"; {len(every) - len(tried)} have no run that has ended" if len(every) > len(tried) else ""
-        notes.append(
-            f"{called(by, cell)}: {named}, the best of {len(tried)} by val (seeds {join_names(sorted(common))}){unended}"
-        )
-    return left, notes
-
-
-def grouped(runs: Iterable[Run], by: Sequence[str]) -> dict[Key, list[Run]]:
+def group_by(runs: Iterable[Run], by: Sequence[str]) -> dict[Key, list[Run]]:
+    """Runs by their values of the keys `by`."""
     groups: defaultdict[Key, list[Run]] = defaultdict(list)
     for run in runs:
         groups[tuple(run.settings.get(key, NONE) for key in by)].append(run)
     return dict(groups)
 
 
-def blocks(keyed: Iterable[K], place: int) -> dict[Key, list[K]]:
-    """Those that differ in the value at `place` alone, by their other values."""
-    found: defaultdict[Key, list[K]] = defaultdict(list)
-    for each in keyed:
-        found[each.key[:place] + each.key[place + 1 :]].append(each)
-    return dict(found)
+def make_blocks(items: Iterable[K], position: int) -> dict[Key, list[K]]:
+    """Items that differ only in the value at `position` of their key, by their other values."""
+    blocks: defaultdict[Key, list[K]] = defaultdict(list)
+    for item in items:
+        blocks[without(item.key, position)].append(item)
+    return dict(blocks)
 
 
-def completed(table: Sequence[Cell], by: Sequence[str], place: int) -> list[Cell]:
-    """With an empty cell where a block has none of a value that other blocks have at `place`."""
-    values = list(dict.fromkeys(cell.key[place] for cell in table))
-    there = {cell.key: cell for cell in table}
-    keys = [(*rest[:place], value, *rest[place:]) for rest in blocks(table, place) for value in values]
-    return [there.get(key) or Cell(key, {}, name=called(by, key)) for key in keys]
+def without(key: Key, position: int) -> Key:
+    """A key without its value at `position`."""
+    return key[:position] + key[position + 1 :]
 
 
-def _order(value: str) -> tuple[int, float, str]:
-    """Numbers by their size, words behind them."""
+def complete_blocks(cells: Sequence[Cell], by: Sequence[str], position: int) -> list[Cell]:
+    """Add an empty cell to each block that lacks a value which another block has at `position`."""
+    values = list(dict.fromkeys(cell.key[position] for cell in cells))
+    by_key = {cell.key: cell for cell in cells}
+    keys = [(*rest[:position], value, *rest[position:]) for rest in make_blocks(cells, position) for value in values]
+    return [by_key.get(key) or Cell(key, {}, name=cell_name(by, key)) for key in keys]
+
+
+def _value_rank(value: str) -> tuple[int, float, str]:
+    """The sort key that puts numbers first, by size, and words after them."""
     try:
         return 0, float(value), ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Run folders as they lie on disk: what came out of each, and which have not come to an end."""
+"""Run folders on disk: the result of each, and the runs that have not finished."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 import glob
 import io
 import json
+import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,33 @@ from typing import Any
 import numpy as np
 import yaml
 
-from segrun.comparison.bootstrap import Counts
-from segrun.config.keys import INCIDENTAL, identity
+from segrun.comparison.iou import Counts
+from segrun.config.recorded import RecordedConfig
 from segrun.errors import DataError, RequestError
 
-SEVERAL = ("regularizer", "auxiliary")  # groups of which a config may name several options
-SILENT = ("hydra", "rules", "search", "tracker", "experiment")  # cannot change the outcome, or just by other keys
-COPIES = ("seed", "split.seed", "split.fold", "dataset.root")  # in which copies of one experiment differ
-FITTED = "dataset.intensity."  # measured on the training images, so a copy has its own; what was asked for counts
-NONE = "none"  # a setting that a run does not have
-RESULT, CONFIG, ERROR = "result.json", "config.yaml", "error.txt"
-Test = tuple[tuple[str, ...], tuple[str, ...]]
+RESULT_FILE, CONFIG_FILE, ERROR_FILE = "result.json", "config.yaml", "error.txt"
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """What runs are scored on: the names of the images, sorted, and of the classes, by index."""
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was begun. result: its result.json without the config, empty where it has not come to an end;
-    settings: see `settings`; seed: what tells it from runs of the same settings; error: why, where it failed."""
+    """A run that was started.
+
+    Attributes:
+        folder: The run folder.
+        result: Its result.json without the config; empty if the run has not finished.
+        settings: What the run is compared by, as strings by config key, see `RecordedConfig.comparable`; empty if the
+            run has no config.
+        seed: What tells it apart from runs with the same settings, see `RecordedConfig.replicate`.
+        error: Why it failed, if it did.
+    """
 
     folder: Path
     result: Mapping[str, Any]
@@ -41,137 +51,136 @@ class Run:
     error: str = ""
 
     @property
-    def val(self) -> float:
-        """mIoU on val; 0 where it has none."""
-        score = self.result["val"].get("miou")
-        return float(score) if score is not None and score == score else 0.0
+    def val_miou(self) -> float:
+        """Mean IoU on val, 0 if there is none."""
+        miou = self.result["val"].get("miou")
+        return 0.0 if miou is None or math.isnan(miou) else float(miou)
 
     @property
     def cost(self) -> dict[str, float]:
-        """Its own, and of `segrun choose` the time that choosing it has taken."""
-        own = self.result["cost"]
-        return {**own, "seconds": own.get("seconds", 0) + self.result.get("choosing", {}).get("seconds", 0)}
+        """The cost of the run. Its seconds include the time in which `segrun choose` chose it."""
+        cost = self.result["cost"]
+        selection_seconds = self.result.get("choosing", {}).get("seconds", 0)
+        return {**cost, "seconds": cost.get("seconds", 0) + selection_seconds}
 
     @property
-    def split(self) -> str:
-        """What its scores.csv is of: test, or val where test was not scored."""
+    def scored_split(self) -> str:
+        """The split that scores.csv is about: test, or val if test was not scored."""
         return "test" if self.result.get("test") else "val"
 
-    def count(self, split: str) -> int:
-        """How many images were in a split.
+    def num_images(self, split: str) -> int:
+        """The number of images in a split.
 
         Raises:
-            DataError: nothing tells it.
+            DataError: Neither result.json nor split.json holds it.
         """
-        if counted := self.result.get("images"):
-            return int(counted[split])
+        image_counts = self.result.get("images")
+        if image_counts:
+            return int(image_counts[split])
         path = self.folder / "split.json"
         try:
             return len(json.loads(path.read_bytes())[split])
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: does not tell the images of {split} ({error}). Leave the run out.") from error
+            raise DataError(f"{path}: does not list the images of {split} ({error}). Leave out this run.") from error
 
-    def scores(self) -> tuple[Test, Counts]:
-        """The images, sorted, and classes it was scored on, and (images, classes, 3) counts: tp, fp, fn.
+    def read_scores(self) -> tuple[EvaluationSet, Counts]:
+        """What the run was scored on, and its counts.
+
+        Returns:
+            The test set, and (images, classes, 3) true positives, false positives and false negatives.
 
         Raises:
-            DataError: its scores.csv is not whole.
+            DataError: scores.csv is missing or incomplete.
         """
         path = self.folder / "scores.csv"
         try:
             text = path.read_bytes().decode()
             if not text.endswith("\n"):
-                raise ValueError("its last line is cut")
-            _, *table = csv.reader(io.StringIO(text, newline=""))
-            places, labels, *counted = zip(*table, strict=True)
-            images, classes = tuple(dict.fromkeys(places)), tuple(dict.fromkeys(labels))
-            counts = np.array([list(map(int, column)) for column in counted[:3]], np.int64)
-            counts = counts.T.reshape(len(images), len(classes), 3)
-            if len(images) != (every := self.count(self.split)):
-                raise ValueError(f"{len(images)} of {every} images")
+                raise ValueError("its last line is cut off")
+            test_set, counts = _parse_scores(text)
+            expected = self.num_images(self.scored_split)
+            if len(test_set.images) != expected:
+                raise ValueError(f"{len(test_set.images)} of {expected} images")
         except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"{path}: is not whole ({error}). Train the run anew, or leave it out.") from error
-        order = sorted(range(len(images)), key=lambda place: images[place])
-        return (tuple(images[place] for place in order), classes), counts[order]
+            raise DataError(f"{path}: is incomplete ({error}). Train the run again, or leave it out.") from error
+        order = sorted(range(expected), key=lambda index: test_set.images[index])
+        images = tuple(test_set.images[index] for index in order)
+        return EvaluationSet(images, test_set.classes), counts[order]
 
 
-def settings(values: Mapping[str, Any]) -> dict[str, str]:
-    """What a config asked for, by key: options' names (`strategy`, `backbone`), `labels`, and every single value that
-    can change the outcome (`optimizer.lr`); nothing of what is no run's config."""
-    if "names" not in values:
-        return {}
-    flat = identity({key: value for key, value in values.items() if key not in INCIDENTAL})
-    every = {key: value for key, value in flat.items() if key not in COPIES and not key.startswith(FITTED)}
-    for word in values.get("asked", ()):
-        key, _, value = word.lstrip("+").partition("=")
-        if key.startswith(FITTED):
-            every[key] = value
-    every |= {group: name for group, name in values["names"].items() if group not in SILENT}
-    every |= {group: "+".join(values[group]) for group in SEVERAL if values.get(group)}
-    # thousands of runs say the same words
-    return {sys.intern(key): sys.intern(NONE if value is None else str(value)) for key, value in every.items()}
+def _parse_scores(text: str) -> tuple[EvaluationSet, Counts]:
+    """The test set in the order of the file, and its counts. `text` holds one line per image and class."""
+    _, *rows = csv.reader(io.StringIO(text, newline=""))
+    image_column, class_column, *count_columns = zip(*rows, strict=True)
+    images, classes = tuple(dict.fromkeys(image_column)), tuple(dict.fromkeys(class_column))
+    counts = np.array([[int(value) for value in column] for column in count_columns[:3]], np.int64)
+    return EvaluationSet(images, classes), counts.T.reshape(len(images), len(classes), 3)
 
 
-def copy_of(values: Mapping[str, Any]) -> str:
-    """What tells a run from others of the same settings: its seed, and how its splits were drawn."""
-    split = values.get("split") or {}
-    drawn = f", split {split['seed']}" if split.get("seed") else ""
-    fold = f", fold {split['fold']}" if split.get("folds") else ""
-    return f"{values.get('seed')}{drawn}{fold}"
-
-
-def found(patterns: Sequence[str]) -> list[Run]:
-    """The runs in folders and globs, each once.
+def find_runs(patterns: Sequence[str]) -> list[Run]:
+    """The runs in folders and globs, each run once.
 
     Raises:
-        RequestError: a pattern without any run.
+        RequestError: A pattern matches no run.
     """
     runs: dict[Path, Run] = {}
     for pattern in patterns:
-        name = Path(pattern).expanduser()
-        places = [str(name)] if name.exists() else sorted(glob.glob(str(name), recursive=True))  # noqa: PTH207
-        there = {folder.resolve(): folder for place in places for folder in _folders(Path(place))}
-        new = {place: read(folder) for place, folder in there.items() if place not in runs}
-        new = {place: run for place, run in new.items() if "checkpoint" not in run.result}  # of segrun eval
-        if not new and not there.keys() & runs.keys():
+        path = str(Path(pattern).expanduser())
+        roots = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+        folders = {folder.resolve(): folder for root in roots for folder in _run_folders(Path(root))}
+        new = {resolved: read_run(folder) for resolved, folder in folders.items() if resolved not in runs}
+        new = {resolved: run for resolved, run in new.items() if "checkpoint" not in run.result}  # of segrun eval
+        if not new and folders.keys().isdisjoint(runs):
             raise RequestError(
-                f"runs={pattern}: no run there. Give a run's folder, a folder of runs, or a glob: runs=…; or begin "
-                "with a sweep: segrun train -m strategy=scratch,finetune seed=0,1"
+                f"runs={pattern}: no run found. Give a run folder, a folder of runs, or a glob (runs=…). Or start with "
+                "a sweep: segrun train -m strategy=scratch,finetune seed=0,1"
             )
         runs |= new
     return list(runs.values())
 
 
-def read(folder: Path) -> Run:
-    """A run's folder. A result.json that is not whole counts for none; one of an older version has no config."""
-    result: Any = {}
-    error = (folder / ERROR).read_text(encoding="utf-8").strip() if (folder / ERROR).is_file() else ""
-    if (path := folder / RESULT).is_file():
-        error = ""
+def read_run(folder: Path) -> Run:
+    """Read a run folder. An incomplete result.json counts as none. Results of older versions hold no config."""
+    result: dict[str, Any] = {}
+    error = ""
+    if (folder / RESULT_FILE).is_file():
         try:
-            result = json.loads(path.read_bytes())
-            if not isinstance(result, dict) or not (
-                "checkpoint" in result or all(isinstance(result.get(key), dict) for key in ("val", "cost"))
-            ):
-                raise ValueError("val or cost is missing")
-        except ValueError as wrong:
-            result, error = {}, f"{path.name} is not whole ({wrong})"
-    values = result.pop("config", None) or _loaded(folder / CONFIG)
-    return Run(folder, result, settings(values), copy_of(values), error)
+            result = _read_result(folder / RESULT_FILE)
+        except ValueError as reason:
+            error = f"{RESULT_FILE} is incomplete ({reason})"
+    elif (folder / ERROR_FILE).is_file():
+        error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
+    config = RecordedConfig(result.pop("config", None) or _read_config(folder / CONFIG_FILE))
+    return Run(folder, result, config.comparable(), config.replicate(), error)
 
 
-def _folders(place: Path) -> Iterator[Path]:
-    """The folders of runs in a folder, in the order of their names; a run holds no others."""
-    for path, folders, files in os.walk(place):
-        if not {RESULT, CONFIG, ERROR}.isdisjoint(files):
+def _read_result(path: Path) -> dict[str, Any]:
+    """The result of a training, or of `segrun eval`, which names a checkpoint.
+
+    Raises:
+        ValueError: It is not JSON, or neither of both.
+    """
+    result = json.loads(path.read_bytes())
+    is_evaluation = isinstance(result, dict) and "checkpoint" in result
+    is_training = isinstance(result, dict) and all(isinstance(result.get(key), dict) for key in ("val", "cost"))
+    if not is_evaluation and not is_training:
+        raise ValueError("val or cost is missing")
+    return result  # type: ignore[no-any-return]
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    """The config, empty if there is none or it cannot be read."""
+    try:
+        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, Mapping) else {}
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """The run folders below `root`, in the order of their names. A run folder holds no other run folders."""
+    for path, folders, files in os.walk(root):
+        if not {RESULT_FILE, CONFIG_FILE, ERROR_FILE}.isdisjoint(files):
             folders.clear()
             yield Path(path)
         folders.sort()
-
-
-def _loaded(path: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, Mapping) else {}

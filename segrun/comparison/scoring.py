@@ -1,45 +1,48 @@
-"""What each cell scored and cost; only what was scored on the same images, masks and classes is put together."""
+"""The scores and cost of each cell. Only scores on the same images, masks and classes are put together."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
 
-from segrun.comparison.bootstrap import (
-    Counts,
-    Difference,
-    Estimate,
-    Resampled,
-    class_ious,
-    estimate,
-    resampled,
-    seed_means,
-)
+from segrun.comparison.bootstrap import BootstrapSample, bootstrap_images, means_over_seeds
 from segrun.comparison.cells import Cell, Key
-from segrun.comparison.efficiency import Point
-from segrun.comparison.runs import Run, Test
+from segrun.comparison.iou import Counts, class_ious
+from segrun.comparison.label_efficiency import LearningCurvePoint
+from segrun.comparison.runs import EvaluationSet, Run
+from segrun.comparison.significance import Difference, Estimate, estimate_mean
 from segrun.errors import DataError, RequestError, join_names
 
 COSTS = ("parameters_trained", "seconds", "peak_memory_bytes", "images_per_second", "checkpoint_bytes")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A cell. score, point: mean IoU over its seeds, None where no run has ended; classes: mean IoU of each class, NaN
-    where it is neither in truth nor in predictions; cost: medians over the seeds; difference, corrected: from the
-    baseline, and its p after Holm, None and NaN for the baseline itself and without it; rank, wins: by mean score among
-    the cells of its block, and in how many seeds it is the best of them."""
+class CellResult:
+    """A cell with its scores. Those are None, NaN or empty if no run of the cell has finished.
+
+    Attributes:
+        cell: The cell.
+        score: Mean IoU over the seeds.
+        point: The same with the values of each seed, as a point of a learning curve.
+        class_ious: Mean IoU of each class over the seeds; NaN for a class that is neither in truth nor in predictions.
+        cost: Medians over the seeds, see COSTS.
+        difference: From the baseline of the block; None for the baseline itself and without one.
+        corrected_p: The p-value of the difference after Holm's correction.
+        rank: By mean IoU among the cells of the block, from 1.
+        wins: The number of seeds in which the cell has the highest score of its block.
+    """
 
     cell: Cell
     score: Estimate | None = None
-    point: Point | None = None
-    classes: tuple[float, ...] = ()
+    point: LearningCurvePoint | None = None
+    class_ious: tuple[float, ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
     difference: Difference | None = None
-    corrected: float = float("nan")
+    corrected_p: float = math.nan
     rank: int = 0
     wins: int = 0
 
@@ -48,61 +51,92 @@ class Row:
         return self.cell.key
 
 
-class Scoring:
-    """Reads a cell's scores; those of the first run say what all others are to be scored on."""
+class CellScorer:
+    """Scores cells one after the other. The first run decides what all others have to be scored on.
 
-    def __init__(self, draws: int, curves: bool) -> None:
-        """curves: whether cells are to be points of curves, which need their means' draws."""
-        self.draws, self.curves = draws, curves
-        self.first: Run | None = None
-        self.test: Test = ((), ())
-        self.truth: Counts = np.zeros((0, 0), np.int64)
+    Attributes:
+        reference: The first run, None before it was read.
+        evaluation_set: The images and classes of the first run.
+    """
 
-    def __call__(self, cell: Cell) -> tuple[Row, Resampled | None]:
-        """With its draws, which would take too much memory if all were kept. A run whose scores cannot be read counts
-        for one that has failed.
+    def __init__(self, num_draws: int, with_mean_draws: bool) -> None:
+        """
+        Args:
+            num_draws: Number of bootstrap draws.
+            with_mean_draws: Whether the draws of each cell's mean are kept, for the intervals of learning curves.
+        """
+        self.num_draws, self.with_mean_draws = num_draws, with_mean_draws
+        self.reference: Run | None = None
+        self.evaluation_set = EvaluationSet((), ())
+        self._labelled_pixels: Counts = np.zeros((0, 0), np.int64)
+
+    def score(self, cell: Cell) -> tuple[CellResult, BootstrapSample | None]:
+        """The result of a cell, and its bootstrap sample, which is too large to be kept for all cells.
+
+        A run whose scores cannot be read counts as failed.
 
         Raises:
-            RequestError: scores that cannot be compared with those before.
+            RequestError: The scores cannot be compared with those of the cells before.
         """
-        counts: dict[str, Counts] = {}
+        counts_by_seed: dict[str, Counts] = {}
         failed = list(cell.failed)
         for seed, run in cell.runs.items():
             try:
-                test, counts[seed] = run.scores()
+                evaluation_set, counts = run.read_scores()
             except DataError as error:
                 failed.append(replace(run, result={}, error=str(error)))
                 continue
-            self._check(run, test, counts[seed])
-        cell = replace(cell, runs={seed: cell.runs[seed] for seed in counts}, failed=tuple(failed))
-        if not counts:
-            return Row(cell), None
-        sample = resampled(counts, self.draws)
-        ious = np.stack([class_ious(each.sum(0)) for each in counts.values()])
-        classes = tuple(float(np.mean(seen)) if len(seen := each[~np.isnan(each)]) else np.nan for each in ious.T)
-        spent = [run.cost for run in cell.runs.values()]
-        cost = {key: float(median(each[key] for each in spent)) for key in COSTS if all(key in each for each in spent)}
-        means = seed_means(sample) if self.curves and len(counts) > 1 else None
-        return Row(cell, estimate(sample), Point(sample.scores, means), classes, cost), sample
+            self._check_comparable(run, evaluation_set, counts)
+            counts_by_seed[seed] = counts
+        cell = replace(cell, runs={seed: cell.runs[seed] for seed in counts_by_seed}, failed=tuple(failed))
+        if not counts_by_seed:
+            return CellResult(cell), None
+        sample = bootstrap_images(counts_by_seed, self.num_draws)
+        has_mean_draws = self.with_mean_draws and len(counts_by_seed) > 1
+        point = LearningCurvePoint(sample.scores, means_over_seeds(sample) if has_mean_draws else None)
+        result = CellResult(cell, estimate_mean(sample), point, _mean_class_ious(counts_by_seed), _median_cost(cell))
+        return result, sample
 
-    def _check(self, run: Run, test: Test, counts: Counts) -> None:
-        truth = counts[..., 0] + counts[..., 2]
-        if self.first is None:
-            if not truth.any():
+    def _check_comparable(self, run: Run, evaluation_set: EvaluationSet, counts: Counts) -> None:
+        labelled_pixels = counts[..., 0] + counts[..., 2]
+        if self.reference is None:
+            if not labelled_pixels.any():
                 raise RequestError(
-                    f"{run.folder}: none of its {run.split} images has a labelled pixel: no score there."
+                    f"{run.folder}: none of its {run.scored_split} images has a labelled pixel, so it has no score."
                 )
-            self.first, self.test, self.truth = run, test, truth
-        for what, one, other in (("images", test[0], self.test[0]), ("classes", test[1], self.test[1])):
-            if one != other:
-                apart = join_names(sorted({*one} ^ {*other}), 3) or "the same in another order"
-                raise RequestError(
-                    f"{run.folder} and {self.first.folder} were scored on different {what} ({apart}). Name "
-                    "runs of one test set in runs=…"
-                )
-        if (truth != self.truth).any():
-            image = test[0][int((truth != self.truth).any(1).argmax())]
+            self.reference, self.evaluation_set, self._labelled_pixels = run, evaluation_set, labelled_pixels
+        reference = self.reference
+        _check_equal_names("images", run, reference, evaluation_set.images, self.evaluation_set.images)
+        _check_equal_names("classes", run, reference, evaluation_set.classes, self.evaluation_set.classes)
+        is_different = (labelled_pixels != self._labelled_pixels).any(1)
+        if is_different.any():
+            image = evaluation_set.images[int(is_different.argmax())]
             raise RequestError(
-                f"{run.folder} and {self.first.folder} were scored against different masks of {image}. Train them anew "
-                "on the same masks, or name runs of one data set in runs=…"
+                f"{run.folder} and {reference.folder} were scored against different masks of {image}. Train both again "
+                "on the same masks, or name runs of one dataset in runs=…"
             )
+
+
+def _check_equal_names(kind: str, run: Run, reference: Run, names: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    if names != expected:
+        only_in_one = join_names(sorted(set(names) ^ set(expected)), 3)
+        raise RequestError(
+            f"{run.folder} and {reference.folder} were scored on different {kind} "
+            f"({only_in_one or 'the same in another order'}). Name runs with one test set in runs=…"
+        )
+
+
+def _mean_class_ious(counts_by_seed: Mapping[str, Counts]) -> tuple[float, ...]:
+    """The mean IoU of each class over the seeds in which it has one."""
+    ious = np.stack([class_ious(counts.sum(0)) for counts in counts_by_seed.values()])
+    means = []
+    for ious_of_class in ious.T:
+        defined = ious_of_class[~np.isnan(ious_of_class)]
+        means.append(float(np.mean(defined)) if len(defined) else math.nan)
+    return tuple(means)
+
+
+def _median_cost(cell: Cell) -> dict[str, float]:
+    """The median over the runs of each cost that all of them state."""
+    costs = [run.cost for run in cell.runs.values()]
+    return {key: float(median(cost[key] for cost in costs)) for key in COSTS if all(key in cost for cost in costs)}

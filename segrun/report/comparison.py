@@ -1,167 +1,115 @@
-"""A comparison in words and tables."""
+"""The findings of a comparison in sentences."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from statistics import mean
+import math
 
-from segrun.comparison.bootstrap import Difference, Estimate
-from segrun.comparison.compare import Comparison
-from segrun.comparison.scoring import COSTS, Row
+from segrun.comparison.comparison import Comparison
+from segrun.comparison.label_efficiency import LabelEquivalent
+from segrun.comparison.scoring import CellResult
+from segrun.comparison.significance import SIGNIFICANCE_LEVEL, Difference
 from segrun.errors import join_names
-from segrun.files import atomic_write
-from segrun.report.html.page import Table
-from segrun.report.tables import percent
-
-SIGNIFICANT = 0.05
-COST_HEADS = ("parameters trained", "seconds", "memory", "images/s", "checkpoint")
+from segrun.report.comparison_tables import interval_text, p_text, score_text
+from segrun.report.formats import percent
 
 
-def tables(c: Comparison) -> list[Table]:
-    return [score_table(c), *([standing(c)] if len(c.blocks) > 1 else []), class_table(c), cost_table(c)]
+def all_sentences(comparison: Comparison) -> list[str]:
+    """Which cell is best, whether that is certain, and what labels are worth."""
+    return [*answer_sentences(comparison), *label_sentences(comparison)]
 
 
-def score_table(c: Comparison) -> Table:
-    """A row a cell, the best of each block first."""
-    head = (*c.by, "runs", "mIoU (95 %)", f"more than {c.baseline} (95 %)", "p", "rank", "best in")
-    rows = [
-        (*row.key, _runs(row), _score(row.score), _difference(row.difference), _p(row.corrected), *_place(row))
-        for block in c.blocks.values()
-        for row in block
-    ]
-    count = sum(row.corrected == row.corrected for row in c.rows)
-    over = f"; p after Holm over {count} comparisons" if count else ""
-    return Table(f"mIoU in % on {len(c.test[0])} {c.split} images{over}", head, rows)
+def answer_sentences(comparison: Comparison) -> list[str]:
+    """Which cell is best, and whether that is certain."""
+    return [*_best_of_blocks(comparison), *_differences(comparison), *_limits(comparison)]
 
 
-def cost_table(c: Comparison) -> Table:
-    rows = [(*row.key, *costs(row.cost)) for row in c.rows if row.cost]
-    return Table("cost of a run, medians over the seeds", (*c.by, *COST_HEADS), rows)
+def label_sentences(comparison: Comparison) -> list[str]:
+    """How many labels of the baseline the labels of other cells are worth."""
+    return [label_sentence(equivalent) for equivalent in comparison.label_equivalents]
 
 
-def class_table(c: Comparison) -> Table:
-    rows = [(*row.key, *map(percent, row.classes)) for row in c.rows if row.classes]
-    return Table("IoU of each class in %, means over the seeds", (*c.by, *c.test[1]), rows)
+def failure_lines(comparison: Comparison) -> list[str]:
+    """The failed runs, and the missing ones."""
+    lines = []
+    for result in comparison.results:
+        for run in result.cell.failed:
+            lines.append(f"failed: {result.cell}: {run.error or 'has not finished'} ({run.folder})")
+    return [*lines, *(f"missing: {cell}, seed {seed}" for cell, seed in comparison.missing)]
 
 
-def standing(c: Comparison) -> Table:
-    """Ranks and wins of each of the compared, over all blocks."""
-    place = c.by.index(c.compared)
-    named: dict[str, list[Row]] = {}
-    for row in c.rows:
-        if row.score is not None:
-            named.setdefault(row.key[place], []).append(row)
-    ranked = sorted(named.items(), key=lambda item: mean(row.rank for row in item[1]))
-    rows = [
-        (name, f"{mean(row.rank for row in rows):.1f}", str(sum(row.wins for row in rows)), str(len(rows)))
-        for name, rows in ranked
-    ]
-    return Table("ranks over all blocks", (c.compared, "mean rank", "best in so many seeds", "cells"), rows)
+def label_sentence(equivalent: LabelEquivalent) -> str:
+    """For example: l2sp with 20 labels scores like finetune with 45 (38–60)."""
+    fewest, most = equivalent.measured
+    subject, baseline = f"{equivalent.name} with {equivalent.labels} labels", equivalent.baseline
+    if equivalent.equivalent == math.inf:
+        return f"{subject} scores above {baseline} with {most}, the most measured"
+    if equivalent.equivalent == -math.inf:
+        return f"{subject} scores below {baseline} with {fewest}, the fewest measured"
+    sentence = f"{subject} scores like {baseline} with {equivalent.equivalent:.0f}"
+    if math.isnan(equivalent.low):
+        return sentence
+    return f"{sentence} ({_label_bound(equivalent, equivalent.low)}–{_label_bound(equivalent, equivalent.high)})"
 
 
-def sentences(c: Comparison) -> list[str]:
-    """What can be said, and what cannot."""
-    return [*answer(c), *map(str, c.worths)]
+def _label_bound(equivalent: LabelEquivalent, bound: float) -> str:
+    """An end of the interval: a number, or that it lies beyond what was measured."""
+    fewest, most = equivalent.measured
+    if bound == -math.inf:
+        return f"<{fewest}"
+    return f">{most}" if bound == math.inf else f"{bound:.0f}"
 
 
-def answer(c: Comparison) -> list[str]:
-    """Which is best, and whether that is sure."""
-    return [*_highest(c), *_differences(c)]
+def _best_of_blocks(comparison: Comparison) -> list[str]:
+    sentences = []
+    for results in comparison.blocks.values():
+        best = results[0]
+        if best.score and len(results) > 1:
+            sentences.append(f"{best.cell} has the highest mean of {len(results)}: {score_text(best.score)} % mIoU.")
+    return sentences
 
 
-def _highest(c: Comparison) -> Iterator[str]:
-    """Of each block, whose mean is the highest."""
-    for rows in c.blocks.values():
-        best = rows[0]
-        if best.score and len(rows) > 1:
-            yield f"{best.cell}: the highest mean of {len(rows)}, {_score(best.score)} % mIoU."
-
-
-def _differences(c: Comparison) -> Iterator[str]:
-    tested = [(row, row.difference) for row in c.rows if row.difference and row.corrected == row.corrected]
-    shown = [(row, found) for row, found in tested if row.corrected < SIGNIFICANT]
-    for row, found in shown:
-        word = "better" if found.mean > 0 else "worse"
-        p = _p(row.corrected) if row.corrected < 0.001 else f"= {_p(row.corrected)}"
-        yield f"{row.cell} is {word} than {c.baseline} by {_points(abs(found.mean))} points{_within(found)}, p {p}."
-    if rest := len(tested) - len(shown):
-        yield (
-            f"In {rest} of {len(tested)} comparisons no difference from {c.baseline} is shown (p ≥ {SIGNIFICANT}); "
-            "that does not show that there is none."
+def _differences(comparison: Comparison) -> list[str]:
+    """The significant differences from the baseline, and the number of the others."""
+    tested = _tested(comparison)
+    significant = [(result, gap) for result, gap in tested if result.corrected_p < SIGNIFICANCE_LEVEL]
+    sentences = [_difference_sentence(result, gap, comparison.baseline) for result, gap in significant]
+    num_others = len(tested) - len(significant)
+    if num_others:
+        sentences.append(
+            f"In {num_others} of {len(tested)} comparisons no difference from {comparison.baseline} is significant "
+            f"(p ≥ {SIGNIFICANCE_LEVEL}); that does not prove that there is none."
         )
-    if tested and min(len(row.cell.runs) for row, _ in tested) == 2:
-        yield "Two seeds say little of others: their intervals are three times as wide as those of three (Student's t)."
-    if single := [str(row.cell) for row in c.rows if len(row.cell.runs) == 1]:
-        yield f"One seed only, so no interval and no test: {join_names(single)}."
-    if c.split == "val":
-        yield "All are scored on val, by which their epochs were chosen: each score is better than on new images."
+    return sentences
 
 
-def write_csv(path: Path, c: Comparison) -> None:
-    """The numbers behind `score_table`, unrounded; a row a cell, empty where there is none."""
-    head = (*c.by, "runs", "failed", "miou", "low", "high", "difference", "difference_low", "difference_high", "p",
-            "p_holm", "rank", "wins", *COSTS, *(f"iou_{name}" for name in c.test[1]))  # fmt: skip
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(head)
-        for row in c.rows:
-            s, d = row.score, row.difference
-            numbers = (
-                *((s.mean, s.low, s.high) if s else (None,) * 3),
-                *((d.mean, d.low, d.high, d.p, row.corrected) if d else (None,) * 5),
-                *((row.rank, row.wins) if s else (None,) * 2),
-                *(row.cost.get(key) for key in COSTS),
-                *(row.classes or (None,) * len(c.test[1])),
-            )
-            known = ("" if value is None or value != value else value for value in numbers)
-            rows.writerow((*row.key, len(row.cell.runs), len(row.cell.failed), *known))
+def _difference_sentence(result: CellResult, difference: Difference, baseline: str) -> str:
+    word = "better" if difference.mean > 0 else "worse"
+    p = p_text(result.corrected_p)
+    relation = p if p.startswith("<") else f"= {p}"
+    points = percent(abs(difference.mean))
+    return f"{result.cell} is {word} than {baseline} by {points} points{interval_text(difference)}, p {relation}."
 
 
-def costs(cost: Mapping[str, float]) -> list[str]:
-    """In the units of COST_HEADS: parameters, seconds, GiB, images a second, MB."""
-    shown: tuple[Callable[[float], str], ...] = (
-        lambda v: f"{v:,.0f}", lambda v: f"{v:.0f}", lambda v: f"{v / 2**30:.1f} GiB", lambda v: f"{v:.1f}",
-        lambda v: f"{v / 1e6:.1f} MB",
-    )  # fmt: skip
-    return [form(cost[key]) if key in cost else "–" for key, form in zip(COSTS, shown, strict=True)]
+def _limits(comparison: Comparison) -> list[str]:
+    """What the number of seeds and the scored split do not allow to conclude."""
+    sentences = []
+    tested = _tested(comparison)
+    if tested and min(len(result.cell.runs) for result, _ in tested) == 2:
+        sentences.append("Two seeds give intervals three times as wide as three seeds do (Student's t).")
+    single_seed = [str(result.cell) for result in comparison.results if len(result.cell.runs) == 1]
+    if single_seed:
+        sentences.append(f"Only one seed, so no interval and no test: {join_names(single_seed)}.")
+    if comparison.split == "val":
+        sentences.append(
+            "All runs are scored on val, which also chose their epochs: expect lower scores on new images."
+        )
+    return sentences
 
 
-def gone(c: Comparison) -> list[str]:
-    """What failed, and what is missing."""
-    failed = [
-        f"failed: {row.cell}: {run.error or 'has not ended'} ({run.folder})"
-        for row in c.rows
-        for run in row.cell.failed
+def _tested(comparison: Comparison) -> list[tuple[CellResult, Difference]]:
+    """The cells whose difference from the baseline has a p-value, with that difference."""
+    return [
+        (result, result.difference)
+        for result in comparison.results
+        if result.difference and not math.isnan(result.corrected_p)
     ]
-    return [*failed, *(f"missing: {cell}, seed {seed}" for cell, seed in c.missing)]
-
-
-def _runs(row: Row) -> str:
-    failed = len(row.cell.failed)
-    return f"{len(row.cell.runs)}" + (f" + {failed} failed" if failed else "")
-
-
-def _score(score: Estimate | None) -> str:
-    return f"{percent(score.mean)}{_within(score)}" if score else "–"
-
-
-def _difference(found: Difference | None) -> str:
-    return f"{100 * found.mean:+.1f}{_within(found)}" if found else ""
-
-
-def _p(p: float) -> str:
-    return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _place(row: Row) -> tuple[str, str]:
-    return (str(row.rank), str(row.wins)) if row.score else ("–", "–")
-
-
-def _within(one: Estimate) -> str:
-    return "" if one.low != one.low else f" ({_points(one.low)} to {_points(one.high)})"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"

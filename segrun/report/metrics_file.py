@@ -1,31 +1,42 @@
-"""metrics.jsonl: one object an epoch."""
+"""metrics.jsonl: one JSON object per epoch."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from segrun.events import EpochDone, Event
 from segrun.files import write_text
 
+VAL_SCORES = ("miou", "miou_present", "mdice", "accuracy")
+
 
 class MetricsFile:
-    """Adds a line after each epoch. What a run has written beyond `done` epochs, before it was interrupted,
-    is cut off: those epochs come again."""
+    """An observer that adds a line after each epoch.
 
-    def __init__(self, path: Path, done: int) -> None:
+    Lines of a resumed run beyond its last checkpoint are removed, because those epochs are trained again.
+    """
+
+    def __init__(self, path: Path, epochs_done: int) -> None:
+        """
+        Args:
+            path: The file.
+            epochs_done: The number of epochs in the checkpoint from which the run resumes, 0 for a new run.
+        """
         self.path = path
-        rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.rows = [row for row in rows if json.loads(row)["epoch"] <= done]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.lines = [line for line in lines if json.loads(line)["epoch"] <= epochs_done]
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochDone):
-            self.rows.append(json.dumps(row(event)))
-            write_text(self.path, "".join(f"{line}\n" for line in self.rows))
+            self.lines.append(json.dumps(epoch_row(event)))
+            write_text(self.path, "".join(f"{line}\n" for line in self.lines))
 
 
-def row(event: EpochDone) -> dict[str, object]:
-    values: dict[str, object] = {
+def epoch_row(event: EpochDone) -> dict[str, object]:
+    """The values of an epoch as they are written to the file."""
+    row: dict[str, object] = {
         "epoch": event.epoch,
         "step": event.step,
         "phase": event.phase,
@@ -39,11 +50,11 @@ def row(event: EpochDone) -> dict[str, object]:
     }
     if event.val is not None:
         summary = event.val.summary()
-        val = {key: summary[key] for key in ("miou", "miou_present", "mdice", "accuracy")}
-        ious = {name: _iou(value) for name, value in zip(event.val.classes, event.val.iou.tolist(), strict=True)}
-        values["val"] = {**val, "loss": event.val_loss, "iou": ious}
-    return values
+        scores = {key: summary[key] for key in VAL_SCORES}
+        ious = {name: _rounded(iou) for name, iou in zip(event.val.classes, event.val.iou.tolist(), strict=True)}
+        row["val"] = {**scores, "loss": event.val_loss, "iou": ious}
+    return row
 
 
-def _iou(value: float) -> float | None:
-    return None if value != value else round(value, 6)
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

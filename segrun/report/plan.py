@@ -1,4 +1,4 @@
-"""A plan as a table: phases across, parts down."""
+"""A plan as a table: phases as columns, parts as rows."""
 
 from __future__ import annotations
 
@@ -9,52 +9,84 @@ from rich.console import Console
 from rich.table import Table
 
 from segrun.models.parts import ALL, Parts
-from segrun.models.weights.loading import LoadReport
-from segrun.transfer.plan import PartSettings, Plan
+from segrun.models.weights.report import LoadReport
+from segrun.transfer.plan import PartSettings, Phase, Plan
+
+NARROWEST, LABELS_WIDTH, PHASE_WIDTH = 110, 40, 16  # characters
 
 
-def plan_table(plan: Plan, parts: Parts, lr: float) -> Table:
-    """What learns in each phase, at which rate; `lr` is the base rate."""
-    table = Table("part", title=f"plan: base rate {lr:g}", title_justify="left")
+def plan_table(plan: Plan, parts: Parts, lr: float, expected: bool = False) -> Table:
+    """What is trained in each phase, at which learning rate.
+
+    Args:
+        plan: The phases.
+        parts: The parts of the model.
+        lr: The base learning rate.
+        expected: Whether no weights were read, so that the loaded shares are only expected.
+    """
+    table = Table("part", title=f"plan: base learning rate {lr:g}", title_justify="left")
     table.add_column("parameters", justify="right")
     table.add_column("loaded", justify="right")
-    first = 1
+    first_epoch = 1
     for phase in plan.phases:
-        last = first + phase.epochs - 1
-        table.add_column(
-            f"{phase.name}\nepochs {first}–{last}" if last > first else f"{phase.name}\nepoch {first}", justify="right"
-        )
-        first = last + 1
+        table.add_column(_phase_title(phase, first_epoch), justify="right")
+        first_epoch += phase.epochs
     for part in parts.values():
-        cells = (_cell(phase.learn.get(part.name), lr) for phase in plan.phases)
-        table.add_row(part.name, f"{part.size:,}", f"{part.loaded:.0%}", *cells)
+        cells = [_part_cell(phase.trainable.get(part.name), lr) for phase in plan.phases]
+        share = f"{part.loaded:.0%}"
+        if expected and part.loaded:
+            share += " expected"
+        table.add_row(part.name, f"{part.size:,}", share, *cells)
     table.add_section()
-    total = sum(part.size for part in parts.values())
-    sizes = {p.name: p.size for p in parts.parameters}
-    learning = (sum(sizes[name] for name in phase.learning(parts)) for phase in plan.phases)
-    table.add_row("learning", f"{total:,}", "", *(f"{n:,}" for n in learning))
-    if any(phase.terms for phase in plan.phases):
-        table.add_row("terms", "", "", *("+".join(term.name for term in phase.terms) or "–" for phase in plan.phases))
-    if any(phase.rates for phase in plan.phases):
-        table.add_row("rates", "", "", *("measured a tensor" if phase.rates else "–" for phase in plan.phases))
+    _add_totals(table, plan, parts)
     return table
 
 
-def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport, notes: Sequence[str] = ()) -> str:
-    """The same as text, for plan.txt."""
-    text = io.StringIO()
-    console = Console(file=text, width=max(110, 40 + 16 * len(plan.phases)))
-    console.print(plan_table(plan, parts, lr))
-    console.print(f"weights: {report}", markup=False, soft_wrap=True)
-    for note in notes:
-        console.print(f"strategy: {note}", markup=False, soft_wrap=True)
-    return text.getvalue()
+def _phase_title(phase: Phase, first_epoch: int) -> str:
+    last_epoch = first_epoch + phase.epochs - 1
+    epochs = f"epoch {first_epoch}" if phase.epochs == 1 else f"epochs {first_epoch}–{last_epoch}"
+    return f"{phase.name}\n{epochs}"
 
 
-def _cell(how: PartSettings | None, lr: float) -> str:
-    if how is None:
+def _part_cell(settings: PartSettings | None, lr: float) -> str:
+    """The learning rate of a part in a phase, and what of it is frozen."""
+    if settings is None:
         return "frozen"
-    words = f"{lr * how.lr_scale:.1e}"
-    if how.kinds != ALL:
-        words += f" {'+'.join(sorted(how.kinds))}"
-    return words + ("" if how.statistics else " statistics frozen")
+    text = f"{lr * settings.lr_multiplier:.1e}"
+    if settings.kinds != ALL:
+        text += f" {'+'.join(sorted(settings.kinds))}"
+    return text if settings.statistics else f"{text} statistics frozen"
+
+
+def _add_totals(table: Table, plan: Plan, parts: Parts) -> None:
+    """The rows below the parts: trained parameters, regularizers, LR multipliers."""
+    sizes = {parameter.name: parameter.size for parameter in parts.parameters}
+    trained = [sum(sizes[name] for name in phase.trainable_parameters(parts)) for phase in plan.phases]
+    table.add_row("trained", f"{sum(sizes.values()):,}", "", *(f"{count:,}" for count in trained))
+    if any(phase.regularizers for phase in plan.phases):
+        names = ["+".join(regularizer.name for regularizer in phase.regularizers) or "–" for phase in plan.phases]
+        table.add_row("regularizers", "", "", *names)
+    if any(phase.lr_multipliers for phase in plan.phases):
+        measured = ["measured per tensor" if phase.lr_multipliers else "–" for phase in plan.phases]
+        table.add_row("LR multipliers", "", "", *measured)
+
+
+def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport, notes: Sequence[str] = ()) -> str:
+    """The plan with the origin of the weights and the notes of the strategy, as text.
+
+    Args:
+        plan: The phases.
+        parts: The parts of the model.
+        lr: The base learning rate.
+        report: What became of the pretrained weights.
+        notes: Notes of the strategy.
+    """
+    text = io.StringIO()
+    console = Console(file=text, width=max(NARROWEST, LABELS_WIDTH + PHASE_WIDTH * len(plan.phases)))
+    console.print(plan_table(plan, parts, lr, report.expected))
+    lines = [f"weights: {report}", *(f"strategy: {note}" for note in notes)]
+    if report.expected:
+        lines.insert(0, "loaded: these shares are expected, because segrun plan reads no weights")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return text.getvalue()

@@ -159,10 +159,12 @@ def test_a_browser_shows_the_page(elsewhere: Path) -> None:
 @pytest.mark.usefixtures("no_page")
 def test_wrong_requests_end_in_a_line(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(elsewhere / "runs", {"finetune": 0.0, "l2sp": 0.5}, seeds=1)
-    assert "runs=outputs/multirun: no run there. Give a run's folder" in refused(capsys)
-    assert "runs=nowhere/*: no run there" in refused(capsys, "runs=nowhere/*")
-    assert "baseline=scratch: there are finetune, l2sp." in refused(capsys, "runs=runs", "baseline=scratch")
-    assert "by=colour: no run has such a setting" in refused(capsys, "runs=runs", "by=colour")
+    assert "runs=outputs/multirun: no run found. Give a run folder" in refused(capsys)
+    assert "runs=nowhere/*: no run found" in refused(capsys, "runs=nowhere/*")
+    assert "baseline=scratch: must be one of the compared values: finetune, l2sp." in refused(
+        capsys, "runs=runs", "baseline=scratch"
+    )
+    assert "by=colour: no run has this setting" in refused(capsys, "runs=runs", "by=colour")
     assert "draws=5: a hundred or more" in refused(capsys, "runs=runs", "draws=5")
     assert "draws=many: a hundred or more" in refused(capsys, "runs=runs", "draws=many")
     assert not Path("outputs").exists()
@@ -177,14 +179,14 @@ def test_runs_that_are_not_comparable_end_in_a_line(elsewhere: Path, capsys: pyt
     told = refused(capsys, "runs=nuclei,camvid")
     assert "nuclei/folder_finetune_all_seed0 and camvid were scored on different images" in told
     told = refused(capsys, "runs=nuclei,search")
-    assert "search was scored on val alone" in told and "nuclei/folder_finetune_all_seed1 on test" in told
+    assert "search was scored only on val" in told and "nuclei/folder_finetune_all_seed1 on test" in told
 
 
 @pytest.mark.usefixtures("no_page")
 def test_without_runs_those_of_sweeps_are_compared(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(elsewhere / "outputs" / "multirun", {"finetune": 0.0, "l2sp": 0.5}, seeds=1)
     assert len((compare() / "table.csv").read_text().splitlines()) == 3
-    assert "One seed only, so no interval and no test: finetune, l2sp." in capsys.readouterr().out
+    assert "Only one seed, so no interval and no test: finetune, l2sp." in capsys.readouterr().out
 
 
 def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
@@ -208,8 +210,8 @@ def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
     assert all(0 < float(row["miou"]) < 1 for row in rows.values())
     told = capsys.readouterr().out.splitlines()
     assert [line.split(" (")[0] for line in told if line.startswith(("failed", "2 runs"))] == [
-        "2 runs of l2sp have the seed 0 and the same settings; the newest is taken: runs/l2sp0",
-        "failed: finetune: result.json is not whole", "failed: finetune: runs/finetune3/scores.csv: is not whole",
+        "2 runs of l2sp have the seed 0 and the same settings; the newest is used: runs/l2sp0",
+        "failed: finetune: result.json is incomplete", "failed: finetune: runs/finetune3/scores.csv: is incomplete",
     ]  # fmt: skip
 
 
@@ -219,7 +221,7 @@ def test_folders_and_keys_may_be_listed_as_they_are(words: list[str], elsewhere:
     words = [words[0].replace("[x y=(1)", '["x y=(1)"'), "by=strategy,labels", "baseline=20"]
     study(elsewhere / "x y=(1)", {"finetune": 0.0}, labels=(5, 20), seeds=2)
     study(elsewhere / "other1", {"finetune": 0.0}, labels=(5, 20), seeds=2)
-    assert "more than 20 (95 %)" in (compare(*words) / "table.md").read_text(encoding="utf-8")
+    assert "difference from 20 (95 % CI)" in (compare(*words) / "table.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -18,9 +18,8 @@ import pytest
 import segrun
 from segrun.errors import Interrupted, MissingExtraError, RequestError, SegrunError
 from segrun.events import Event, PhaseEnded
-from segrun.report.trackers.scalars import numbers
-from segrun.report.trackers.trackers import tracked
-from segrun.transfer.plan import Phase
+from segrun.report.trackers.scalars import flat_scalars
+from segrun.report.trackers.trackers import open_trackers
 from tests.conftest import QUICK, stopped_after
 
 TRACKERS = [name for name in ("tensorboard", "wandb", "mlflow") if importlib.util.find_spec(name)]
@@ -223,7 +222,7 @@ def test_how_a_run_ended_is_marked(watched: Watched, tracker: str, interrupted: 
 
 
 def test_a_tracker_that_is_lost_is_said_once_a_training_and_costs_nothing(watched: Watched) -> None:
-    assert watched.said.count("tracker own is lost: ConnectionError: the server is gone. The run goes on") == 2
+    assert watched.said.count("tracker own failed: ConnectionError: the server is gone. The run continues") == 2
     assert watched.said.count("tracker own") == 2
     assert "More words" not in watched.said
 
@@ -239,7 +238,7 @@ class Noting:
     close = __call__
 
 
-EVENT: Event = PhaseEnded(Phase("all", 1, {}), audited=0)
+EVENT: Event = PhaseEnded("all", audited_tensors=0)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ EVENT: Event = PhaseEnded(Phase("all", 1, {}), audited=0)
 )
 def test_a_tracker_is_told_how_the_run_ended(error: type[BaseException], ended: str, tmp_path: Path) -> None:
     noting = Noting()
-    with pytest.raises(error), tracked({"noting": noting}, tmp_path) as (observer,):
+    with pytest.raises(error), open_trackers({"noting": noting}, tmp_path) as (observer,):
         observer(EVENT)
         raise error
     assert noting.told == [tmp_path, EVENT, ended]
@@ -264,8 +263,11 @@ def test_a_tracker_that_cannot_begin_stops_the_run_and_ends_the_others(tmp_path:
         raise ConnectionError("no such host")
 
     noting = Noting()
-    said = r"^tracker gone cannot begin: ConnectionError: no such host\.\nChange tracker\.gone\.…, or leave it out\.$"
-    with pytest.raises(RequestError, match=said), tracked({"noting": noting, "gone": gone}, tmp_path):
+    said = (
+        r"^tracker gone cannot start: ConnectionError: no such host\.\n"
+        r"Change tracker\.gone\.…, or leave out this tracker\.$"
+    )
+    with pytest.raises(RequestError, match=said), open_trackers({"noting": noting, "gone": gone}, tmp_path):
         raise AssertionError("begun")
     assert noting.told == [tmp_path, "failed"]
 
@@ -287,6 +289,6 @@ def test_an_unknown_mode_of_wandb_is_refused() -> None:
 
 def test_names_are_such_that_every_tracker_takes_them_and_none_is_lost() -> None:
     ious = {"a (b)": 0.1, "a +b+": 0.2, "road/path": 0.3, "空": 0.4, "none": None, "best": True, "word": "x"}
-    assert numbers({"val": {"iou": ious, "miou": 0.5}}) == {
+    assert flat_scalars({"val": {"iou": ious, "miou": 0.5}}) == {
         "val/iou/a__b_": 0.1, "val/iou/a__b__": 0.2, "val/iou/road_path": 0.3, "val/iou/空": 0.4, "val/miou": 0.5,
     }  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segrun.comparison import runs
-from segrun.comparison.runs import Run, copy_of, found, read
+from segrun.comparison.runs import EvaluationSet, Run, find_runs, read_run
+from segrun.config.recorded import RecordedConfig
 from segrun.errors import DataError, RequestError
 from tests.comparison.synthetic import CLASSES, Study, config, write
 
@@ -21,13 +21,13 @@ def test_runs_are_found_in_folders_and_globs_each_once(elsewhere: Path) -> None:
     for place in ("a/one", "a/deep/two", "b [1]/three"):
         write(Path(place), COUNTS, config())
     patterns = ["a", "a/*", "b [1]", "b ?1?/three", str(elsewhere / "a" / "**" / "two")]
-    assert [run.folder.name for run in found(patterns)] == ["two", "one", "three"]
+    assert [run.folder.name for run in find_runs(patterns)] == ["two", "one", "three"]
 
 
 def test_a_home_is_expanded(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(elsewhere))
     write(elsewhere / "runs" / "one", COUNTS, config())
-    assert len(found(["~/runs"])) == 1
+    assert len(find_runs(["~/runs"])) == 1
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "a/*/x", "empty", "evaluated"])
@@ -36,15 +36,15 @@ def test_a_pattern_without_a_run_is_refused(pattern: str, elsewhere: Path) -> No
     (elsewhere / "empty").mkdir()
     (elsewhere / "evaluated").mkdir()
     (elsewhere / "evaluated" / "result.json").write_text('{"checkpoint": "best.ckpt", "split": "test", "test": {}}')
-    with pytest.raises(RequestError, match=f"^runs={pattern.replace('*', '.')}: no run there"):
-        found(["a", pattern])
+    with pytest.raises(RequestError, match=f"^runs={pattern.replace('*', '.')}: no run found"):
+        find_runs(["a", pattern])
 
 
 def test_folders_of_eval_are_no_runs(elsewhere: Path) -> None:
     write(elsewhere / "train" / "one", COUNTS, config())
     (elsewhere / "eval").mkdir()
     (elsewhere / "eval" / "result.json").write_text('{"checkpoint": "best.ckpt", "split": "test", "test": {}}')
-    assert [run.folder.name for run in found(["."])] == ["one"]
+    assert [run.folder.name for run in find_runs(["."])] == ["one"]
 
 
 @pytest.mark.parametrize(
@@ -53,38 +53,38 @@ def test_folders_of_eval_are_no_runs(elsewhere: Path) -> None:
 def test_a_result_that_is_not_whole_counts_for_none(text: str, elsewhere: Path) -> None:
     folder = write(elsewhere / "one", COUNTS, config("l2sp"))
     (folder / "result.json").write_bytes(text.encode(errors="surrogateescape"))
-    run = read(folder)
-    assert not run.result and run.error.startswith("result.json is not whole")
+    run = read_run(folder)
+    assert not run.result and run.error.startswith("result.json is incomplete")
     assert run.settings["strategy"] == "l2sp"  # its config tells
 
 
 def test_a_failed_run_says_why_and_an_ended_one_has_no_failure_left(elsewhere: Path) -> None:
     folder = write(elsewhere / "one", COUNTS, config())
     (folder / "error.txt").write_text("out of memory\n")
-    assert read(folder).error == ""
+    assert read_run(folder).error == ""
     (folder / "result.json").unlink()
-    assert read(folder).error == "out of memory" and not read(folder).result
+    assert read_run(folder).error == "out of memory" and not read_run(folder).result
     (folder / "error.txt").unlink()
-    assert found(["."]) == [
-        Run(Path("one"), {}, runs.settings(config()), "0")
+    assert find_runs(["."]) == [
+        Run(Path("one"), {}, RecordedConfig(config()).comparable(), "0")
     ]  # interrupted: its config alone is there
 
 
 def test_older_results_take_config_and_number_of_images_from_their_files(elsewhere: Path) -> None:
-    new, old = (read(write(elsewhere / str(old), COUNTS, config("l2sp", 3, 20), old=old)) for old in (False, True))
+    new, old = (read_run(write(elsewhere / str(old), COUNTS, config("l2sp", 3, 20), old=old)) for old in (False, True))
     assert new.settings == old.settings and new.settings["optimizer.lr"] == "0.001"
-    assert (new.seed, old.seed, new.count("train"), old.count("train")) == ("3", "3", 20, 20)
+    assert (new.seed, old.seed, new.num_images("train"), old.num_images("train")) == ("3", "3", 20, 20)
     (elsewhere / "True" / "split.json").unlink()
-    with pytest.raises(DataError, match=r"split.json: does not tell the images of train .* Leave the run out"):
-        read(elsewhere / "True").count("train")
+    with pytest.raises(DataError, match=r"split.json: does not list the images of train .* Leave out this run"):
+        read_run(elsewhere / "True").num_images("train")
     for text in ("", "a: [", "- 1", "other: yaml"):
         (elsewhere / "True" / "config.yaml").write_text(text)
-        assert not read(elsewhere / "True").settings
+        assert not read_run(elsewhere / "True").settings
 
 
 def test_settings_are_what_changes_the_outcome() -> None:
     def settings(**changed: Any) -> Any:
-        return runs.settings(config(**changed))
+        return RecordedConfig(config(**changed)).comparable()
 
     same = settings()
     for copied in ("seed", "output", "trainer__device", "split__fold", "split__seed", "dataset__root", "names__rules",
@@ -107,15 +107,15 @@ def test_settings_are_what_changes_the_outcome() -> None:
 def test_an_intensity_counts_as_it_was_asked_for() -> None:
     """What a run measures on its training images is in its config, too, and is its own."""
     one, other = (config(dataset__intensity={"scale": "fixed", "low": [low]}) for low in (1, 2))
-    assert runs.settings(one) == runs.settings(other)
+    assert RecordedConfig(one).comparable() == RecordedConfig(other).comparable()
     asked = config()
     asked["asked"].append("+dataset.intensity.scale=image")
-    assert runs.settings(asked)["dataset.intensity.scale"] == "image"
+    assert RecordedConfig(asked).comparable()["dataset.intensity.scale"] == "image"
 
 
 def test_seeds_folds_and_drawn_splits_name_a_copy() -> None:
     def seed(**changed: Any) -> str:
-        return copy_of(config(seed=2, **changed))
+        return RecordedConfig(config(seed=2, **changed)).replicate()
 
     assert seed() == "2" and seed(split__folds=5, split__fold=1) == "2, fold 1"
     assert seed(split__fold=1) == "2" and seed(split__seed=4) == "2, split 4"
@@ -123,15 +123,15 @@ def test_seeds_folds_and_drawn_splits_name_a_copy() -> None:
 
 @pytest.mark.parametrize(("value", "expected"), [(0.5, 0.5), (None, 0.0), (float("nan"), 0.0)])
 def test_a_val_without_a_score_is_worth_nothing(value: float | None, expected: float) -> None:
-    assert Run(Path(), json.loads(json.dumps({"val": {"miou": value}})), {}, "0").val == expected
+    assert Run(Path(), json.loads(json.dumps({"val": {"miou": value}})), {}, "0").val_miou == expected
 
 
 def test_scores_are_read_as_they_were_counted_whatever_the_order_of_images(elsewhere: Path) -> None:
     names = ['a "b", c', "ü/1", "b", "a"]
-    run = read(write(elsewhere / "one", COUNTS, config(), images=names))
-    (images, classes), counts = run.scores()
-    assert images == tuple(sorted(names)) and classes == CLASSES
-    assert (counts == COUNTS[[names.index(name) for name in images]]).all() and counts.dtype == np.int64
+    run = read_run(write(elsewhere / "one", COUNTS, config(), images=names))
+    test_set, counts = run.read_scores()
+    assert test_set == EvaluationSet(tuple(sorted(names)), CLASSES)
+    assert (counts == COUNTS[[names.index(name) for name in test_set.images]]).all() and counts.dtype == np.int64
 
 
 @pytest.mark.parametrize("kept", [0, 19, 60, 150])
@@ -139,11 +139,11 @@ def test_scores_that_are_not_whole_are_refused(kept: int, elsewhere: Path) -> No
     folder = write(elsewhere / "one", COUNTS, config())
     path = folder / "scores.csv"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"scores.csv: is not whole .* Train the run anew, or leave it out"):
-        read(folder).scores()
+    with pytest.raises(DataError, match=r"scores.csv: is incomplete .* Train the run again, or leave it out"):
+        read_run(folder).read_scores()
     path.unlink()
-    with pytest.raises(DataError, match=r"scores.csv: is not whole"):
-        read(folder).scores()
+    with pytest.raises(DataError, match=r"scores.csv: is incomplete"):
+        read_run(folder).read_scores()
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -151,7 +151,7 @@ def test_scores_that_end_with_a_line_or_image_too_early_are_refused(old: bool, e
     folder = write(elsewhere / "one", COUNTS, config(), old=old)
     path = folder / "scores.csv"
     lines = path.read_text().splitlines(keepends=True)
-    for kept, says in ((lines[:7], "2 of 4 images"), (lines[:6], "reshape"), ([*lines[:-1], "x"], "line is cut")):
+    for kept, says in ((lines[:7], "2 of 4 images"), (lines[:6], "reshape"), ([*lines[:-1], "x"], "line is cut off")):
         path.write_text("".join(kept))
-        with pytest.raises(DataError, match=rf"scores.csv: is not whole \(.*{says}"):
-            read(folder).scores()
+        with pytest.raises(DataError, match=rf"scores.csv: is incomplete \(.*{says}"):
+            read_run(folder).read_scores()

@@ -65,7 +65,7 @@ def class_table(data: CheckedData) -> Table:
     rows = [[name] for name in data.dataset.classes.names]
     splits = {split: names for split, names in data.splits.items() if names}
     for names in splits.values():
-        pixels = data.scan.of(names).pixels
+        pixels = data.scan.subset(names).pixel_counts
         shares = 100 * pixels.sum(0) / max(1, int(pixels.sum()))
         for row, share, images in zip(rows, shares.tolist(), (pixels > 0).sum(0).tolist(), strict=True):
             row += [f"{share:.2f}", str(images)]
@@ -78,14 +78,14 @@ def _histograms(data: CheckedData) -> list[Bars]:
     readable = data.scan.readable()
     if not readable.names:
         return []
-    pixels, classes = readable.pixels, data.dataset.classes.names
+    pixels, classes = readable.pixel_counts, data.dataset.classes.names
     records = [record for record in data.scan.records if record.digest]
     sizes = Counter(f"{record.size[1]}×{record.size[0]}" for record in records)
     frequent = sizes.most_common(SIZES)
     others = sizes.total() - sum(count for _, count in frequent)
     if others:
         frequent.append(("others", others))
-    counts, edges = np.histogram([record.mean for record in records], BINS, (0, 1))
+    counts, edges = np.histogram([record.mean_value for record in records], BINS, (0, 1))
     ranges = [f"{low:.2f} to {high:.2f}" for low, high in itertools.pairwise(edges)]
     return [
         Bars("pixels per class", list(zip(classes, pixels.sum(0).tolist(), strict=True))),

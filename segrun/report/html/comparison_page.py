@@ -1,129 +1,112 @@
-"""A comparison as one page: the answer first, then tables, curves, confusion matrices and pictures."""
+"""The page of a comparison: the answer first, then tables, plots and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from segrun.comparison.cells import called
-from segrun.comparison.compare import Comparison
-from segrun.comparison.scoring import Row
-from segrun.report import comparison as words
+from segrun.comparison.cells import cell_name, without
+from segrun.comparison.comparison import Comparison
+from segrun.comparison.scoring import CellResult
+from segrun.comparison.significance import SIGNIFICANCE_LEVEL
+from segrun.report.comparison import answer_sentences, failure_lines, label_sentences
+from segrun.report.comparison_tables import class_table, cost_table, rank_table, score_table
 from segrun.report.html.page import Note, Picture, Section, page
+from segrun.report.html.sample_pictures import sample_pictures
 from segrun.report.plots import comparison as plots
+from segrun.report.plots.figure import to_pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES = 4  # test images that are shown
-SIDE = 220  # pixels of the longer side of each
-ROWS = 60  # cells in the picture of all scores
-CELLS = 12  # cells of which curves, confusion and masks are shown
+MOST_SCORES = 60  # cells in the plot of all scores
+MOST_CELLS = 12  # cells in all other plots and pictures
 
 
-def comparison_page(c: Comparison, title: str) -> str:
-    best = ranked(c, CELLS)
-    there = [row for row in c.rows if row.score]
-    of_all = "" if len(best) == len(there) else f", of the {len(best)} best ranked of {len(there)}"
-    said = [Note(line) for line in words.answer(c)]
-    worths = [Note(str(worth)) for worth in c.worths]
-    absent = words.gone(c)
-    sections = [
-        Section("answer", [*said, scores(c), words.score_table(c)]),
-        *([Section("labels", [labels(c, best), *worths])] if c.curves else []),
-        Section("score and cost", [cost(there, best), words.cost_table(c)]),
-        Section("classes", [words.class_table(c), *matrices(best, c.test[1], of_all)]),
-        Section("training", [drawn(plots.training(best), f"val mIoU, means over the seeds{of_all}")]),
-        Section("pictures", [*grids(best)] or [Note("The runs have no samples.")]),
-        *([Section("ranks", [words.standing(c)])] if len(c.blocks) > 1 else []),
-        *([Section("notes", [Note(line) for line in c.notes])] if c.notes else []),
-        *([Section("failed and missing", [Note(line, "warn") for line in absent])] if absent else []),
+def comparison_page(comparison: Comparison, title: str) -> str:
+    """The HTML of the page."""
+    scored = [result for result in comparison.results if result.score]
+    best = best_ranked(comparison, MOST_CELLS)
+    scope = "" if len(best) == len(scored) else f", for the {len(best)} best ranked of {len(scored)} cells"
+    answers = [Note(sentence) for sentence in answer_sentences(comparison)]
+    sections = [Section("answer", [*answers, score_picture(comparison), score_table(comparison)])]
+    if comparison.learning_curves:
+        notes = [Note(sentence) for sentence in label_sentences(comparison)]
+        sections.append(Section("labels", [learning_curve_picture(comparison, best), *notes]))
+    training_caption = f"val mIoU, means over the seeds{scope}"
+    sections += [
+        Section("score and cost", [cost_picture(scored, best), cost_table(comparison)]),
+        Section("classes", [class_table(comparison), *confusion_pictures(comparison, best, scope)]),
+        Section("training", [plot_picture(plots.plot_training_curves(best), training_caption)]),
+        Section("pictures", list(sample_pictures(best)) or [Note("The runs have no samples.")]),
     ]
+    if len(comparison.blocks) > 1:
+        sections.append(Section("ranks", [rank_table(comparison)]))
+    if comparison.notes:
+        sections.append(Section("notes", [Note(note) for note in comparison.notes]))
+    failures = failure_lines(comparison)
+    if failures:
+        sections.append(Section("failed and missing", [Note(line, "warn") for line in failures]))
     return page(title, sections)
 
 
-def ranked(c: Comparison, most: int) -> list[Row]:
-    """Those that have scores, the best of each block first."""
-    return sorted((row for row in c.rows if row.score), key=lambda row: row.rank)[:most]
+def best_ranked(comparison: Comparison, most: int) -> list[CellResult]:
+    """At most `most` cells that have scores, by their rank in their block."""
+    scored = [result for result in comparison.results if result.score]
+    return sorted(scored, key=lambda result: result.rank)[:most]
 
 
-def drawn(figure: Figure, caption: str) -> Picture:
+def plot_picture(figure: Figure, caption: str) -> Picture:
     """A plot as a picture of the page."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure.set_dpi(110)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Picture(caption, np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return Picture(caption, to_pixels(figure))
 
 
-def scores(c: Comparison) -> Picture:
-    """Block by block, the best of each first."""
-    rows = ranked(c, ROWS)
-    kept = {row.key for row in rows}
+def score_picture(comparison: Comparison) -> Picture:
+    """The scores of all cells, block by block, the best of each first."""
+    shown_keys = {result.key for result in best_ranked(comparison, MOST_SCORES)}
     caption = (
-        f"each seed (|), their mean (•) and its 95 % interval. blue: better than {c.baseline}, red: worse "
-        f"(p < {words.SIGNIFICANT} after Holm), grey: no difference shown"
+        f"each seed (|), their mean (•) and its 95 % interval. Blue: better than {comparison.baseline}, red: worse "
+        f"(p < {SIGNIFICANCE_LEVEL} after Holm's correction), grey: no significant difference"
     )
-    if len(kept) < sum(row.score is not None for row in c.rows):
-        caption += f". The {len(kept)} best ranked; all are in the table"
-    return drawn(plots.differences([row for block in c.blocks.values() for row in block if row.key in kept]), caption)
+    if len(shown_keys) < sum(result.score is not None for result in comparison.results):
+        caption += f". The {len(shown_keys)} best ranked cells; the table holds all"
+    shown = [result for block in comparison.blocks.values() for result in block if result.key in shown_keys]
+    return plot_picture(plots.plot_scores(shown), caption)
 
 
-def labels(c: Comparison, best: Sequence[Row]) -> Picture:
-    """Of all, or where they are many of the best ranked and of the baselines."""
-    place = c.by.index("labels")
-    names = {row.key[:place] + row.key[place + 1 :] for row in best}
-    few = len(c.curves) <= CELLS
-    shown = {key: curve for key, curve in c.curves.items() if few or key in names or c.baseline in key}
-    by = [key for key in c.by if key != "labels"]
-    named = {called(by, key): curve for key, curve in shown.items()}
-    of_all = "" if len(named) == len(c.curves) else f"; {len(named)} of {len(c.curves)}"
-    return drawn(plots.labels(named), f"means, and their 95 % intervals over seeds and images{of_all}")
+def learning_curve_picture(comparison: Comparison, best: Sequence[CellResult]) -> Picture:
+    """All learning curves, or if there are too many those of the best ranked cells and of the baselines."""
+    curves = comparison.learning_curves
+    shown = curves
+    if len(curves) > MOST_CELLS:
+        position = comparison.by.index("labels")
+        best_keys = {without(result.key, position) for result in best}
+        shown = {key: curve for key, curve in curves.items() if key in best_keys or comparison.baseline in key}
+    by = [key for key in comparison.by if key != "labels"]
+    caption = "means and their 95 % intervals over seeds and images"
+    if len(shown) < len(curves):
+        caption += f", for {len(shown)} of {len(curves)} cells"
+    return plot_picture(
+        plots.plot_learning_curves({cell_name(by, key): curve for key, curve in shown.items()}), caption
+    )
 
 
-def cost(rows: Sequence[Row], named: Sequence[Row]) -> Picture:
-    few = "" if len(named) == len(rows) else f"; the {len(named)} best ranked are named"
-    return drawn(plots.pareto(rows, named), f"the line: none is both cheaper and better{few}")
+def cost_picture(results: Sequence[CellResult], named: Sequence[CellResult]) -> Picture:
+    """Scores over costs. named: the cells whose names are shown."""
+    caption = "the line joins the cells for which no other is both cheaper and better"
+    if len(named) < len(results):
+        caption += f"; only the {len(named)} best ranked are named"
+    return plot_picture(plots.plot_costs(results, named), caption)
 
 
-def matrices(rows: Sequence[Row], classes: Sequence[str], of_all: str) -> Iterator[Note | Picture]:
-    yield Note(f"in % of each true class (row) what it is predicted as (column), over all seeds{of_all}")
-    for row in rows:
-        if (share := plots.confusion(row)) is not None:
-            yield drawn(plots.matrix(share, classes), str(row.cell))
-
-
-def grids(rows: Sequence[Row]) -> Iterator[Picture]:
-    """Image, truth, the mask of one run of each cell, and where these masks differ."""
-    folders = {str(row.cell): next(iter(row.cell.runs.values())).folder / "samples" for row in rows}
-    names = sorted({path.name for folder in folders.values() for path in folder.glob("*.png")})
-    for name in names[:PICTURES]:
-        panels = {cell: panel for cell, folder in folders.items() if (panel := thirds(folder / name))}
-        if not panels:
-            continue
-        image, truth, _ = next(iter(panels.values()))
-        yield Picture(f"{Path(name).stem}: image", image)
-        yield Picture("truth", truth)
-        guesses = {cell: guess for cell, (_, _, guess) in panels.items() if guess.shape == truth.shape}
-        for cell, guess in guesses.items():
-            yield Picture(cell, guess)
-        first, *others = guesses.values()
-        apart = np.any([(guess != first).any(-1) for guess in others], axis=0) if others else np.zeros(first.shape[:2])
-        yield Picture("where they differ", np.where(apart[..., None], 255, image // 3).astype(np.uint8))
-
-
-def thirds(path: Path) -> tuple[NDArray[np.uint8], ...] | None:
-    """Image, truth and prediction of a sample's picture, made smaller; None where there is none."""
-    try:
-        with Image.open(path) as file:
-            whole = np.asarray(file.convert("RGB"))
-    except OSError:
-        return None
-    step = max(1, max(whole.shape[0], whole.shape[1] // 3) // SIDE)
-    return tuple(part[::step, ::step] for part in np.split(whole[:, : whole.shape[1] // 3 * 3], 3, axis=1))
+def confusion_pictures(comparison: Comparison, best: Sequence[CellResult], scope: str) -> list[Note | Picture]:
+    """The confusion matrices of the best ranked cells."""
+    content: list[Note | Picture] = [
+        Note(f"confusion in % of each true class: truth by row, prediction by column, summed over the seeds{scope}")
+    ]
+    for result in best:
+        percentages = plots.confusion_percentages(result)
+        if percentages is not None:
+            figure = plots.plot_confusion(percentages, comparison.evaluation_set.classes)
+            content.append(plot_picture(figure, str(result.cell)))
+    return content

@@ -1,4 +1,4 @@
-"""A page of tables, bars and pictures in one HTML file that needs nothing else."""
+"""Pages of tables, bars and pictures, each a single HTML file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -7,25 +7,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.table import Table as Shown
-from rich.text import Text
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from segrun.report.table import Table
 
-    from segrun.types import ClassMap, Sample
-
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"} | {"±": "$\\pm$", "–": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
-     "^": r"\textasciicircum{}", "−": "$-$", "×": r"$\times$", "Δ": r"$\Delta$", "<": "$<$", ">": "$>$"}
-)  # fmt: skip
-WIDTH = 260  # pixels of a picture on the page
-GAP = 6
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff }
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
@@ -38,74 +26,40 @@ figure { display: inline-block; margin: .4rem .8rem .4rem 0; vertical-align: top
 figcaption { font-size: .8rem; color: #555; overflow-wrap: anywhere; max-width: 33rem }
 .columns { display: flex; flex-wrap: wrap; gap: 2.5rem }
 """
-
-
-@dataclass(frozen=True)
-class Table:
-    """The first column is words, the others are numbers."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def html(self) -> str:
-        def row(cells: Sequence[str], tag: str) -> str:
-            return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-        lines = [row(self.head, "th"), *(row(cells, "td") for cells in self.rows)]
-        return f"<h3>{escape(self.title)}</h3><table>{''.join(lines)}</table>"
-
-    def markdown(self) -> str:
-        def row(cells: Sequence[str]) -> str:
-            return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-        ruler = "|---" + "|---:" * (len(self.head) - 1) + "|"
-        return "\n".join([row(self.head), ruler, *map(row, self.rows)]) + "\n"
-
-    def latex(self) -> str:
-        """A tabular of the package booktabs."""
-
-        def row(cells: Sequence[str]) -> str:
-            return f"{' & '.join(cell.translate(LATEX) for cell in cells)} " + r"\\"
-
-        lines = [row(self.head), r"\midrule", *map(row, self.rows)]
-        begin = r"\begin{tabular}{l" + "r" * (len(self.head) - 1) + "}"
-        return "\n".join([begin, r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-    def shown(self) -> Shown:
-        """For the terminal."""
-        table = Shown(title=Text(self.title), title_justify="left")
-        for place, column in enumerate(self.head):
-            table.add_column(Text(column), justify="right" if place else "left")
-        for row in self.rows:
-            table.add_row(*map(Text, row))  # as they are: a class may be named [a]
-        return table
+# pixels of a bar chart
+CHART_WIDTH, ROW_HEIGHT, LABEL_WIDTH, LONGEST_BAR = 500, 20, 156, 240
 
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar for each label, as long as its value."""
+    """A bar chart of (label, value) pairs. The highest value gives the longest bar."""
 
     title: str
     bars: Sequence[tuple[str, float]]
 
     def html(self) -> str:
-        most = max([value for _, value in self.bars] or [1]) or 1
-        parts = []
-        for place, (label, value) in enumerate(self.bars):
-            y, long = 20 * place, 240 * value / most
-            parts.append(
-                f'<text x="150" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
-                f'<rect x="156" y="{y + 3}" width="{long:.1f}" height="14" fill="#47a"/>'
-                f'<text x="{160 + long:.1f}" y="{y + 14}">{value:,.0f}</text>'
-            )
-        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="500" height="{20 * len(self.bars)}" font-size="12">'
-        return f"<div><h3>{escape(self.title)}</h3>{svg}{''.join(parts)}</svg></div>"
+        highest = max((value for _, value in self.bars), default=1) or 1
+        rows = [
+            _bar(label, value, LONGEST_BAR * value / highest, ROW_HEIGHT * index)
+            for index, (label, value) in enumerate(self.bars)
+        ]
+        size = f'width="{CHART_WIDTH}" height="{ROW_HEIGHT * len(self.bars)}"'
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-size="12">{"".join(rows)}</svg>'
+        return f"<div><h3>{escape(self.title)}</h3>{svg}</div>"
+
+
+def _bar(label: str, value: float, length: float, top: int) -> str:
+    baseline = top + 14  # of the text
+    return (
+        f'<text x="{LABEL_WIDTH - 6}" y="{baseline}" text-anchor="end">{escape(label)}</text>'
+        f'<rect x="{LABEL_WIDTH}" y="{top + 3}" width="{length:.1f}" height="14" fill="#47a"/>'
+        f'<text x="{LABEL_WIDTH + 4 + length:.1f}" y="{baseline}">{value:,.0f}</text>'
+    )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: (H, W, 3)."""
+    """An image of shape (H, W, 3) with a caption."""
 
     caption: str
     pixels: NDArray[np.uint8]
@@ -120,51 +74,32 @@ class Picture:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph, as grave as `kind` ("error", "warn" or "") says, with pictures under it."""
+    """A paragraph with pictures below it. A `severity` of "error" or "warn" marks it as such."""
 
     text: str
-    kind: str = ""
+    severity: str = ""
     pictures: Sequence[Picture] = ()
 
     def html(self) -> str:
         pictures = "".join(picture.html() for picture in self.pictures)
-        return f'<div class="{escape(self.kind)}"><pre>{escape(self.text)}</pre>{pictures}</div>'
+        return f'<div class="{escape(self.severity)}"><pre>{escape(self.text)}</pre>{pictures}</div>'
 
 
 @dataclass(frozen=True)
 class Section:
+    """A title with content below it. Bar charts come last, side by side."""
+
     title: str
-    parts: Sequence[Table | Bars | Picture | Note]
+    content: Sequence[Table | Bars | Picture | Note]
 
     def html(self) -> str:
-        bars = "".join(part.html() for part in self.parts if isinstance(part, Bars))
-        rest = "".join(part.html() for part in self.parts if not isinstance(part, Bars))
-        return f'<h2>{escape(self.title)}</h2>{rest}<div class="columns">{bars}</div>'
+        charts = "".join(item.html() for item in self.content if isinstance(item, Bars))
+        others = "".join(item.html() for item in self.content if not isinstance(item, Bars))
+        return f'<h2>{escape(self.title)}</h2>{others}<div class="columns">{charts}</div>'
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
+    """The HTML of a page."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     body = f"<h1>{escape(title)}</h1>{''.join(section.html() for section in sections)}"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
-
-
-def new_figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def overlay(sample: Sample, classes: ClassMap) -> NDArray[np.uint8]:
-    """The image, and beside it the image under the colours of its mask; what has no label is left as it is."""
-    import torch  # here, since comparisons need no torch
-
-    from segrun.report.plots.run import coloured
-    from segrun.types import VOID, for_the_eye
-
-    image = Image.fromarray(for_the_eye(sample.image))
-    size = (WIDTH, max(1, round(image.height * WIDTH / image.width)))
-    seen = np.asarray(image.resize(size, Image.Resampling.BOX if image.width > WIDTH else Image.Resampling.NEAREST))
-    labels = np.array(Image.fromarray(sample.mask.numpy()).resize(size, Image.Resampling.NEAREST))
-    mixed = (0.45 * seen + 0.55 * coloured(torch.from_numpy(labels), classes)).astype(np.uint8)
-    mixed = np.where((labels == VOID)[..., None], seen, mixed)
-    return np.concatenate((seen, np.full((size[1], GAP, 3), 255, np.uint8), mixed), axis=1)

@@ -1,4 +1,4 @@
-"""A comparison drawn: scores, labels, costs, curves, confusion."""
+"""Plots of a comparison: scores, learning curves, costs, training curves, confusion matrices."""
 
 from __future__ import annotations
 
@@ -7,140 +7,166 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segrun.comparison.bootstrap import LEVEL, Floats
-from segrun.comparison.efficiency import Curve
+from segrun.comparison.bootstrap import CONFIDENCE_LEVEL
+from segrun.comparison.iou import Floats
+from segrun.comparison.label_efficiency import LearningCurve
 from segrun.comparison.runs import Run
-from segrun.comparison.scoring import Row
+from segrun.comparison.scoring import CellResult
+from segrun.comparison.significance import SIGNIFICANCE_LEVEL
 from segrun.errors import DataError
-from segrun.report.comparison import SIGNIFICANT
-from segrun.report.html.page import new_figure
+from segrun.report.plots.figure import draw_confusion, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-NUMBERED = 12  # classes up to which a confusion matrix shows its numbers
+TAILS = ((1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2)
+MOST_NUMBERED_CLASSES = 12  # beyond it a confusion matrix shows no numbers
+COST_LABELS = {"seconds": "seconds of training", "parameters_trained": "trained parameters"}
 
 
-def differences(rows: Sequence[Row]) -> Figure:
-    """Each cell's score, its interval and its seeds; in colour where it differs from the baseline."""
-    figure = new_figure(8, 0.3 * len(rows) + 1.2)
+def plot_scores(results: Sequence[CellResult]) -> Figure:
+    """The score of each cell with its interval and its seeds, in colour if it differs from the baseline."""
+    scored = [result for result in results if result.score and result.point]
+    figure = new_figure(8, 0.3 * len(scored) + 1.2)
     axes = figure.subplots()
-    for place, row in enumerate(rows):
-        assert row.score and row.point
-        colour = "black" if row.difference is None else "grey"
-        if row.difference is not None and row.corrected < SIGNIFICANT:
-            colour = "tab:blue" if row.difference.mean > 0 else "tab:red"
-        reach = 0 if np.isnan(row.score.low) else 100 * (row.score.high - row.score.mean)
-        axes.errorbar(100 * row.score.mean, place, xerr=reach, fmt="o", color=colour, capsize=3)
-        axes.plot(100 * row.point.scores, [place] * len(row.point.scores), "|", color=colour, alpha=0.6)
-    axes.set_yticks(range(len(rows)), [str(row.cell) for row in rows])
+    for position, result in enumerate(scored):
+        _draw_score(axes, position, result)
+    axes.set_yticks(range(len(scored)), [str(result.cell) for result in scored])
     axes.invert_yaxis()
     axes.set(xlabel="mIoU in %")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def labels(curves: Mapping[str, Curve]) -> Figure:
-    """Score over labelled images, on a logarithmic scale, with 95 % intervals over seeds and images; those of two
-    seeds may be wider than all scores are apart, and leave the picture."""
+def _draw_score(axes: Axes, position: int, result: CellResult) -> None:
+    if result.score is None or result.point is None:
+        return
+    colour = "black" if result.difference is None else "grey"
+    if result.difference is not None and result.corrected_p < SIGNIFICANCE_LEVEL:
+        colour = "tab:blue" if result.difference.mean > 0 else "tab:red"
+    half_width = 0 if np.isnan(result.score.low) else 100 * (result.score.high - result.score.mean)
+    axes.errorbar(100 * result.score.mean, position, xerr=half_width, fmt="o", color=colour, capsize=3)
+    seed_scores = 100 * result.point.scores
+    axes.plot(seed_scores, [position] * len(seed_scores), "|", color=colour, alpha=0.6)
+
+
+def plot_learning_curves(curves: Mapping[str, LearningCurve]) -> Figure:
+    """Scores over labelled images, on a logarithmic axis, with 95 % intervals over seeds and images.
+
+    The interval of two seeds can be wider than the range of all scores; then it leaves the plot.
+    """
     figure = new_figure(8, 4.5)
     axes = figure.subplots()
     for name, curve in curves.items():
-        counts = sorted(curve)
-        axes.plot(counts, [100 * curve[count].scores.mean() for count in counts], marker="o", label=name)
-        ends = [100 * np.quantile(means, TAILS) for count in counts if (means := curve[count].means) is not None]
-        if len(ends) == len(counts):
-            axes.fill_between(counts, *np.transpose(ends), alpha=0.12)
-    ticks = sorted({count for curve in curves.values() for count in curve})
+        _draw_learning_curve(axes, name, curve)
+    counts = sorted({count for curve in curves.values() for count in curve})
     scores = [100 * point.scores for curve in curves.values() for point in curve.values()]
-    low, high = min(each.min() for each in scores), max(each.max() for each in scores)
-    room = max(2.0, 0.3 * (high - low))
-    axes.set(xscale="log", xlabel="labelled training images", ylabel="mIoU in %", ylim=(low - room, high + room))
-    axes.set_xticks(ticks, [str(advance) for advance in ticks])
+    low, high = min(values.min() for values in scores), max(values.max() for values in scores)
+    margin = max(2.0, 0.3 * (high - low))
+    axes.set(xscale="log", xlabel="labelled training images", ylabel="mIoU in %", ylim=(low - margin, high + margin))
+    axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
     axes.legend(fontsize=7)
     return figure
 
 
-def pareto(rows: Sequence[Row], named: Sequence[Row]) -> Figure:
-    """Score against what it costs; a line through those that nothing beats in both. named: those with their names."""
+def _draw_learning_curve(axes: Axes, name: str, curve: LearningCurve) -> None:
+    counts = sorted(curve)
+    axes.plot(counts, [100 * curve[count].scores.mean() for count in counts], marker="o", label=name)
+    draws = [curve[count].mean_draws for count in counts]
+    intervals = [100 * np.quantile(mean_draws, TAILS) for mean_draws in draws if mean_draws is not None]
+    if len(intervals) == len(counts):
+        axes.fill_between(counts, *np.transpose(intervals), alpha=0.12)
+
+
+def plot_costs(results: Sequence[CellResult], named: Sequence[CellResult]) -> Figure:
+    """Scores over costs, with the Pareto front.
+
+    Args:
+        results: The cells to draw.
+        named: Those of them whose names are shown.
+    """
     figure = new_figure(11, 4.5)
-    costs = {"seconds": "seconds of training", "parameters_trained": "parameters trained"}
-    for axes, (key, what) in zip(figure.subplots(1, 2), costs.items(), strict=True):
-        points = [(row.cost[key], 100 * row.score.mean) for row in rows if row.score and key in row.cost]
+    for axes, (key, label) in zip(figure.subplots(1, 2), COST_LABELS.items(), strict=True):
+        points = [point for _, point in _cost_points(results, key)]
         axes.plot(*zip(*points, strict=True), "o", color="tab:blue")
-        for row in named:
-            if row.score and key in row.cost:
-                at = (row.cost[key], 100 * row.score.mean)
-                axes.annotate(str(row.cell), at, textcoords="offset points", xytext=(4, 3), fontsize=7)
-        axes.plot(*zip(*front(points), strict=True), color="tab:orange", drawstyle="steps-post", zorder=0)
+        for name, point in _cost_points(named, key):
+            axes.annotate(name, point, textcoords="offset points", xytext=(4, 3), fontsize=7)
+        axes.plot(*zip(*pareto_front(points), strict=True), color="tab:orange", drawstyle="steps-post", zorder=0)
         axes.margins(x=0.2)  # room for names
-        axes.set(xlabel=what, ylabel="mIoU in %")
+        axes.set(xlabel=label, ylabel="mIoU in %")
     return figure
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (cost, score), those than which none is both cheaper and better, by their cost."""
-    best: list[tuple[float, float]] = []
+def _cost_points(results: Sequence[CellResult], key: str) -> list[tuple[str, tuple[float, float]]]:
+    """Name and (cost, score) of each cell that has both."""
+    return [
+        (str(result.cell), (result.cost[key], 100 * result.score.mean))
+        for result in results
+        if result.score is not None and key in result.cost
+    ]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (cost, score) points for which no other is both cheaper and better, by cost."""
+    front: list[tuple[float, float]] = []
     for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or score > best[-1][1]:
-            best.append((cost, score))
-    return best
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    return front
 
 
-def training(rows: Sequence[Row]) -> Figure:
+def plot_training_curves(results: Sequence[CellResult]) -> Figure:
     """Val mIoU over the steps, means over the seeds."""
     figure = new_figure(8, 4.5)
     axes = figure.subplots()
-    for row in rows:
-        steps: dict[int, list[float]] = {}
-        for run in row.cell.runs.values():
-            for line in looks(run):
-                if line["val"]["miou"] is not None:
-                    steps.setdefault(line["step"], []).append(100 * line["val"]["miou"])
-        axes.plot(sorted(steps), [np.mean(steps[step]) for step in sorted(steps)], marker=".", label=str(row.cell))
+    for result in results:
+        mious_by_step: dict[int, list[float]] = {}
+        for run in result.cell.runs.values():
+            for row in read_val_epochs(run):
+                if row["val"]["miou"] is not None:
+                    mious_by_step.setdefault(row["step"], []).append(100 * row["val"]["miou"])
+        steps = sorted(mious_by_step)
+        axes.plot(steps, [np.mean(mious_by_step[step]) for step in steps], marker=".", label=str(result.cell))
     axes.set(xlabel="step", ylabel="val mIoU in %")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def looks(run: Run) -> Iterator[dict[str, Any]]:
-    """The epochs of metrics.jsonl that looked at val.
+def read_val_epochs(run: Run) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl of the epochs that were scored on val.
 
     Raises:
-        DataError: a line of it is not whole.
+        DataError: A line is incomplete.
     """
     path = run.folder / "metrics.jsonl"
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), 1):
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: is not whole ({error}). Train the run anew, or leave it out.") from error
+            raise DataError(
+                f"{path}:{number}: is incomplete ({error}). Train the run again, or leave it out."
+            ) from error
         if "val" in row:
             yield row
 
 
-def confusion(row: Row) -> Floats | None:
-    """Summed over a cell's seeds, in % of each true class; None where a run tells none."""
-    found = [run.result[run.split].get("confusion") for run in row.cell.runs.values()]
-    if None in found:
+def confusion_percentages(result: CellResult) -> Floats | None:
+    """The confusion matrix in percent of each true class, summed over the seeds; None if a run has none."""
+    matrices = [run.result[run.scored_split].get("confusion") for run in result.cell.runs.values()]
+    if None in matrices:
         return None
-    counts = np.sum(found, axis=0)
+    counts = np.sum(matrices, axis=0)
     return np.asarray(100 * counts / np.maximum(1, counts.sum(1, keepdims=True)))
 
 
-def matrix(share: Floats | NDArray[np.float64], classes: Sequence[str]) -> Figure:
-    """Truth by row, prediction by column."""
-    figure = new_figure(*([1.6 + 0.3 * len(classes)] * 2))
-    axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for i, j in np.ndindex(share.shape) if len(share) <= NUMBERED else ():
-        if share[i, j] >= 0.5:
-            colour = "white" if share[i, j] > 60 else "black"
-            axes.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=6, color=colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=6)
-    axes.set_yticks(range(len(classes)), classes, fontsize=6)
+def plot_confusion(percentages: Floats, classes: Sequence[str]) -> Figure:
+    """A confusion matrix: truth by row, prediction by column."""
+    side = 1.6 + 0.3 * len(classes)
+    figure = new_figure(side, side)
+    number_size = 6 if len(classes) <= MOST_NUMBERED_CLASSES else None
+    draw_confusion(figure.subplots(), percentages, classes, font_size=6, number_size=number_size)
     return figure

@@ -1,1 +1,1 @@
-"""Experiment trackers."""
+"""Experiment trackers: they show a run in another program than segrun."""

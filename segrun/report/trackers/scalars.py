@@ -1,4 +1,4 @@
-"""What trackers are told of a run: the same names for the same things in all of them."""
+"""The numbers that trackers receive, under the same names in all of them."""
 
 from __future__ import annotations
 
@@ -11,52 +11,72 @@ from typing import Any
 import yaml
 
 from segrun.events import EpochDone, Event, StepDone
-from segrun.report.metrics_file import row
+from segrun.report.metrics_file import epoch_row
 
 
-def scalars(event: Event) -> tuple[int, dict[str, float]]:
-    """The place of an event on its axis, and its numbers: a step's at the optimizer step, an epoch's at the epoch. An
-    epoch's are those of its line in metrics.jsonl, keys joined by slashes: loss, losses/<task or term>,
-    weights/<task>, lr/<part>, seconds, images_per_second, val/<score>, val/iou/<class>."""
+def event_scalars(event: Event) -> tuple[int, dict[str, float]]:
+    """The numbers of an event, and their position on the axis.
+
+    The names of an epoch are those of its line in metrics.jsonl, with keys joined by slashes: loss,
+    losses/<task or regularizer>, weights/<task>, lr/<part>, seconds, images_per_second, val/<score>, val/iou/<class>.
+
+    Returns:
+        The optimizer step and the loss of a step, or the epoch and the numbers of an epoch; nothing for other events.
+    """
     if isinstance(event, StepDone):
         return event.step, {"step/loss": event.loss}
     if isinstance(event, EpochDone):
-        return event.epoch, numbers({key: value for key, value in row(event).items() if key not in ("epoch", "step")})
+        row = {key: value for key, value in epoch_row(event).items() if key not in ("epoch", "step")}
+        return event.epoch, flat_scalars(row)
     return 0, {}
 
 
-def results(folder: Path) -> dict[str, float]:
-    """What a finished run came to, of its result.json: result/best_epoch, result/val/… and result/test/… with the names
-    of an epoch's val/…, result/cost/…, result/drift/<part>."""
+def result_scalars(folder: Path) -> dict[str, float]:
+    """The result of a finished run: result/best_epoch, result/cost/…, result/drift/<part>, and its scores.
+
+    The scores are named like those of an epoch: result/val/<score>, result/test/iou/<class>.
+
+    Args:
+        folder: The run folder, which holds result.json.
+    """
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    found = {key: result[key] for key in ("best_epoch", "cost", "drift")}
+    tree: dict[str, Any] = {key: result[key] for key in ("best_epoch", "cost", "drift")}
     for split in ("val", "test"):
-        if scores := result[split]:
-            ious = {name: each["iou"] for name, each in scores["per_class"].items()}
-            found[split] = {**scores, "per_class": None, "iou": ious}
-    return numbers({"result": found})
+        scores = result[split]
+        if scores:
+            ious = {name: class_scores["iou"] for name, class_scores in scores["per_class"].items()}
+            tree[split] = {**scores, "per_class": None, "iou": ious}
+    return flat_scalars({"result": tree})
 
 
-def settings(folder: Path) -> dict[str, Any]:
-    """The run's config, keys as they are typed on the command line: trainer.epochs."""
-    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return {".".join(path): value for path, value in _leaves(values)}
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a run, nested as in its config.yaml."""
+    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among nested values, by path. TensorBoard takes letters, digits, `_`, `-` and `.` only: what else is
-    in the name of a class becomes `_`, with one more where two names would be one."""
-    found: dict[str, Any] = {}
-    for path, value in _leaves(values):
+def flat_config(folder: Path) -> dict[str, Any]:
+    """The config of a run, by the keys of the command line (trainer.epochs)."""
+    return {".".join(path): value for path, value in _leaves(read_config(folder))}
+
+
+def flat_scalars(tree: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in nested mappings, by keys joined with slashes.
+
+    TensorBoard accepts only letters, digits, `_`, `-` and `.` in names. Other characters, as in class names, become
+    `_`; if two names become equal, `_` is appended to the second one.
+    """
+    values: dict[str, Any] = {}
+    for path, value in _leaves(tree):
         name = "/".join(re.sub(r"[^\w.-]", "_", key) for key in path)
-        while name in found:
+        while name in values:
             name += "_"
-        found[name] = value
-    return {name: value for name, value in found.items() if type(value) in (int, float)}
+        values[name] = value
+    return {name: value for name, value in values.items() if type(value) in (int, float)}
 
 
-def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in values.items():
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, value) of each value that is no mapping."""
+    for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, str(key)))
         else:

@@ -1,4 +1,4 @@
-"""Trackers: what shows a run somewhere else than in its folder. None of them may cost the training."""
+"""What all trackers have in common. No tracker may cost the training."""
 
 from __future__ import annotations
 
@@ -12,69 +12,82 @@ from segrun.events import Event
 from segrun.report.terminal import print_line
 
 Observer = Callable[[Event], None]
-# given the folder of a run, which holds its config.yaml: what is told its events, and may have close(ended)
+# Called with the run folder, which holds config.yaml, when a run starts. The observer that it returns receives the
+# events of the run. If it has a method close(status), it is called with a RunStatus at the end.
 Tracker = Callable[[Path], Observer]
-Ended = Literal["finished", "interrupted", "failed"]  # finished: result.json is written
+RunStatus = Literal["finished", "interrupted", "failed"]  # finished: result.json is written
 
 
 @contextlib.contextmanager
-def tracked(trackers: Mapping[str, Tracker], folder: Path) -> Iterator[list[Guarded]]:
-    """Observers of the run in `folder`, closed when the block ends with how it ended.
+def open_trackers(trackers: Mapping[str, Tracker], folder: Path) -> Iterator[list[GuardedObserver]]:
+    """Start trackers for a run, and close them when the block ends, with the status of the run.
+
+    A tracker that fails later is reported once and then receives no more events.
+
+    Args:
+        trackers: By the name of their option.
+        folder: The run folder.
 
     Raises:
-        RequestError: a tracker that cannot begin. One that fails later is told no more, which is said once.
+        RequestError: A tracker cannot start.
     """
-    observers: list[Guarded] = []
-    ended: Ended = "failed"
+    observers: list[GuardedObserver] = []
+    status: RunStatus = "failed"
     try:
         for name, tracker in trackers.items():
-            observers.append(Guarded(name, _begun(name, tracker, folder)))
+            observers.append(GuardedObserver(name, _start(name, tracker, folder)))
         yield observers
-        ended = "finished"
+        status = "finished"
     except (Interrupted, KeyboardInterrupt):
-        ended = "interrupted"
+        status = "interrupted"
         raise
     finally:
         for observer in observers:
-            observer.close(ended)
+            observer.close(status)
 
 
-def _begun(name: str, tracker: Tracker, folder: Path) -> Observer:
+def _start(name: str, tracker: Tracker, folder: Path) -> Observer:
     try:
         return tracker(folder)
     except SegrunError:
         raise
     except Exception as error:
         raise RequestError(
-            f"tracker {name} cannot begin: {_words(error)}\nChange tracker.{name}.…, or leave it out."
+            f"tracker {name} cannot start: {_first_line(error)}\nChange tracker.{name}.…, or leave out this tracker."
         ) from error
 
 
-class Guarded:
-    """An observer whose first failure is said, and which hears no more events then; it is closed all the same."""
+class GuardedObserver:
+    """Passes events on to an observer until it fails. Its first failure is printed; it is closed in any case."""
 
     def __init__(self, name: str, observer: Observer) -> None:
         self.name, self.observer = name, observer
-        self.lost = False
+        self.has_failed = False
 
     def __call__(self, event: Event) -> None:
-        if not self.lost:
-            self._try(self.observer, event)
+        if not self.has_failed:
+            self._call(self.observer, event)
 
-    def close(self, ended: Ended) -> None:
-        if close := getattr(self.observer, "close", None):
-            self._try(close, ended)
+    def close(self, status: RunStatus) -> None:
+        """Close the observer, if it can be closed."""
+        close = getattr(self.observer, "close", None)
+        if close is not None:
+            self._call(close, status)
 
-    def _try(self, call: Callable[..., None], *told: object) -> None:
+    def _call(self, function: Callable[..., None], argument: object) -> None:
         try:
-            call(*told)
+            function(argument)
         except Exception as error:
-            if not self.lost:
-                said = f"tracker {self.name} is lost: {_words(error)} The run goes on; metrics.jsonl holds its numbers."
-                print_line(said, "yellow")
-            self.lost = True
+            if not self.has_failed:
+                print_line(
+                    f"tracker {self.name} failed: {_first_line(error)} The run continues without it; its numbers are "
+                    "in metrics.jsonl.",
+                    style="yellow",
+                )
+            self.has_failed = True
 
 
-def _words(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or ["no message"])[0]
-    return f"{type(error).__name__}: {first.rstrip('.')}."
+def _first_line(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}."

@@ -5,49 +5,57 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-
-from segrun.errors import RequestError, import_extra, suggest
+from segrun.errors import import_extra
 from segrun.events import EpochDone, Event, StepDone
 from segrun.files import write_json
-from segrun.report.trackers.scalars import results, scalars
-from segrun.report.trackers.trackers import Ended
+from segrun.ranges import NonNegativeFloat
+from segrun.report.trackers.scalars import event_scalars, read_config, result_scalars
+from segrun.report.trackers.trackers import RunStatus
 
-MODES = ("online", "offline", "disabled")
-STATUS = {"finished": 0, "interrupted": 130, "failed": 1}
+EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
 
 
 class WeightsAndBiases:
-    """A run of W&B for each run folder, in whose wandb.json its id is kept: a training that goes on, goes on there.
+    """A tracker with one W&B run per run folder. Its id is kept in wandb.json, so that a resumed run continues there.
 
     Raises:
         MissingExtraError: wandb is not installed.
-        RequestError: an unknown mode.
     """
 
     def __init__(
-        self, project: str, entity: str | None, group: str | None, mode: str | None, finish_timeout: float
+        self,
+        project: str,
+        entity: str | None,
+        group: str | None,
+        mode: Literal["online", "offline", "disabled"] | None,
+        finish_timeout: NonNegativeFloat,
     ) -> None:
-        if mode is not None and mode not in MODES:
-            raise RequestError(f"tracker.wandb.mode={mode}: there is no such mode. {suggest(mode, MODES)}")
+        """
+        Args:
+            project: Name of the W&B project.
+            entity: A user or a team; None for the default of the account.
+            group: Name under which runs are grouped.
+            mode: None for WANDB_MODE, or online if that is not set.
+            finish_timeout: Seconds to wait for uploads at the end of a run.
+        """
         self._wandb = import_extra("wandb", "wandb")
-        self.where = {"project": project, "entity": entity, "group": group, "mode": mode}
+        self.options = {"project": project, "entity": entity, "group": group, "mode": mode}
         self.finish_timeout = finish_timeout
 
     def __call__(self, folder: Path) -> WandbRun:
-        kept = folder / "wandb.json"
-        if not kept.is_file():
-            write_json(kept, {"id": secrets.token_hex(4)})
+        id_file = folder / "wandb.json"
+        if not id_file.is_file():
+            write_json(id_file, {"id": secrets.token_hex(4)})
         run = self._wandb.init(
-            **self.where,
-            id=json.loads(kept.read_text(encoding="utf-8"))["id"],
+            **self.options,
+            id=json.loads(id_file.read_text(encoding="utf-8"))["id"],
             resume="allow",
             name=folder.name,
             dir=folder,
-            config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
-            reinit="create_new",  # whoever calls segrun.train keeps a run of their own
+            config=read_config(folder),
+            reinit="create_new",  # a caller of segrun.train may have a W&B run that stays open
             settings=self._wandb.Settings(finish_timeout=self.finish_timeout),
         )
         run.define_metric("*", step_metric="epoch")
@@ -56,20 +64,25 @@ class WeightsAndBiases:
 
 
 class WandbRun:
-    """W&B's own step is the optimizer step, which only grows: what a resumed run repeats is left out by W&B."""
+    """Sends numbers to W&B.
+
+    W&B's own step is the optimizer step and only grows, so W&B ignores the steps that a resumed run repeats.
+    """
 
     def __init__(self, run: Any, folder: Path) -> None:
         self.run, self.folder = run, folder
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, (StepDone, EpochDone)):
-            values = scalars(event)[1]
-            if isinstance(event, EpochDone):
-                values["epoch"] = event.epoch
-            self.run.log(values, step=event.step)
+        if not isinstance(event, (StepDone, EpochDone)):
+            return
+        _, scalars = event_scalars(event)
+        if isinstance(event, EpochDone):
+            scalars["epoch"] = event.epoch
+        self.run.log(scalars, step=event.step)
 
-    def close(self, ended: Ended) -> None:
-        self.run.summary["ended"] = ended
-        if ended == "finished":
-            self.run.summary.update(results(self.folder))
-        self.run.finish(exit_code=STATUS[ended])
+    def close(self, status: RunStatus) -> None:
+        """Send the status, and the result of a finished run."""
+        self.run.summary["ended"] = status
+        if status == "finished":
+            self.run.summary.update(result_scalars(self.folder))
+        self.run.finish(exit_code=EXIT_CODES[status])
