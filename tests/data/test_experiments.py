@@ -13,10 +13,11 @@ from PIL import Image
 
 import segrun
 from segrun.config.build import build
-from segrun.config.compose import compose, option_names, to_dict
-from segrun.data.scan.scan import survey
+from segrun.config.compose import compose, to_dict
+from segrun.config.options import option_names
+from segrun.data.scan.scan import scan_dataset
 from segrun.data.sets.folder import Folder
-from segrun.data.split.label_subset import labelled
+from segrun.data.split.label_subset import label_subset
 from segrun.experiment import assemble
 from segrun.tasks.auxiliary.presence import Presence
 
@@ -117,10 +118,10 @@ def test_parts_without_a_defect_train_and_are_scored() -> None:
 
 def test_an_empty_mask_is_background_everywhere() -> None:
     data = Folder(str(parts()), ["good", "defect"], "auto", 255, False)
-    found = survey(data, data.names)
+    found = scan_dataset(data, data.names)
     assert found.pixels[0].tolist() == [32 * 32, 0] and found.pixels[-1].tolist() == [32 * 32 - 6 * 24, 6 * 24]
     good = found.of(data.names[:6])
-    assert len(labelled(good.names, good.pixels, 3, seed=0)) == 3
+    assert len(label_subset(good.names, good.pixels, 3, seed=0)) == 3
     presence = Presence(weight=1.0, void=0.0, dropout=0.0)
     assert presence.target(data.sample("00"), classes=2).tolist() == [1, 0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segrun.config.build import to_dataclass
 from segrun.data.sizing import Sizing
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID, Sample
@@ -88,21 +89,19 @@ def test_mixed_sizes_are_refused_where_nothing_fits_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fit", "size", "message"),
+    ("values", "message"),
     [
-        ("stretch", (8, 8), "sizing.fit=stretch: choose keep, resize, pad or crop"),
-        ("keep", (8, 8), "takes no sizing.size"),
-        ("resize", None, r"needs sizing\.size=\[height,width\]"),
-        ("pad", (8,), r"sizing\.size=\[8\]"),
-        ("crop", (0, 8), r"sizing\.size=\[0, 8\]"),
+        ({"fit": "stretch", "size": [8, 8]}, r"sizing\.fit=stretch: must be one of keep, resize, pad, crop"),
+        ({"fit": "keep", "size": [8, 8]}, r"takes no sizing\.size"),
+        ({"fit": "resize", "size": None}, r"needs sizing\.size=\[height,width\]"),
+        ({"fit": "pad", "size": [8]}, r"sizing\.size=\[8\]"),
+        ({"fit": "crop", "size": [0, 8]}, r"sizing\.size=\[0,8\]"),
+        ({"fit": "crop", "size": 8}, r"sizing\.size=8"),
+        ({"fit": "keep", "size": None, "tile": 31}, r"sizing\.tile=31"),
+        ({"fit": "keep", "size": None, "overlap": 1.0}, r"sizing\.overlap=1\.0"),
+        ({"fit": "keep", "size": None, "overlap": -0.1}, r"sizing\.overlap=-0\.1"),
     ],
 )
-def test_policies_that_make_no_sense_are_refused(fit: str, size: tuple[int, int] | None, message: str) -> None:
+def test_policies_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Sizing(fit, size)
-
-
-@pytest.mark.parametrize(("tile", "overlap"), [(31, 0.25), (64, 1.0), (64, -0.1)])
-def test_tiles_that_make_no_sense_are_refused(tile: int, overlap: float) -> None:
-    with pytest.raises(RequestError, match=f"tile={tile} overlap={overlap}"):
-        Sizing("keep", None, tile, overlap)
+        to_dataclass(values, Sizing, "sizing")

@@ -1,156 +1,160 @@
-"""What was seen of a data set before: looks kept in a file, found again by the size and time of the images' files."""
+"""Records of earlier scans, kept in a file and found again by the size and modification time of the images' files."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import inspect
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import PIL
 
 from segrun.data.dataset import Dataset
-from segrun.data.scan.record import STRIDES, VERSION, ImageRecord
+from segrun.data.scan.fingerprint import reading_fingerprint
+from segrun.data.scan.record import STRIDES, ImageRecord
 
-BATCH = 500  # looks written at a time
-WAIT = 10.0  # seconds for another process that writes
-TABLE = """CREATE TABLE IF NOT EXISTS looks
-    (reading TEXT, files TEXT, stamp TEXT, head TEXT, counts BLOB, PRIMARY KEY (reading, files))"""
-SCALARS = tuple(field.name for field in dataclasses.fields(ImageRecord) if field.name != "counts")
-NOT_READING = {"names", "pairs", "splits", "notes", "problems", "classes"}
-DEEPEST = 8
-LONGEST = 1024  # entries of a table of values that belongs to the reading; longer ones list images
+FILE = "scan.sqlite"
+BATCH = 500  # records written at a time
+TIMEOUT = 10.0  # seconds to wait for another process that writes
+CREATE = """CREATE TABLE IF NOT EXISTS records
+    (reading TEXT, files TEXT, stamp TEXT, scalars TEXT, class_counts BLOB, PRIMARY KEY (reading, files))"""
+SELECT = "SELECT files, stamp, scalars, class_counts FROM records WHERE reading = ?"
+INSERT = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)"
+SCALARS = tuple(field.name for field in dataclasses.fields(ImageRecord) if field.name != "class_counts")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """The files of an image, as they are now.
+
+    Attributes:
+        files: The image's name and the paths of its files.
+        stamp: Their sizes and modification times.
+    """
+
+    files: str
+    stamp: str
 
 
 class ScanCache:
-    """The looks at one data set that were kept, and those to keep. A file that cannot be read or written costs no run:
-    `note` says what is wrong with it."""
+    """The records of one data set in the cache file. Use it as a context manager.
+
+    A cache file that cannot be read or written does not stop a run.
+
+    Attributes:
+        note: What is wrong with the cache file; empty if nothing is.
+    """
 
     def __init__(self, data: Dataset) -> None:
-        self.data = data
-        self.reading = reading(data)
         self.note = ""
-        self._files: dict[str, tuple[str, str]] = {}
-        self._new: list[tuple[str, str, str, str, bytes]] = []
-        self._file: sqlite3.Connection | None = None
+        self._data = data
+        self._reading = reading_fingerprint(data)
+        self._states: dict[str, FileState] = {}
+        self._unwritten: list[tuple[str, str, str, str, bytes]] = []
+        self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> ScanCache:
-        path = cache_folder() / "looks.sqlite"
-        with self._careful():
+        path = cache_folder() / FILE
+        with self._errors_noted():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(path, timeout=WAIT)
-            self._file.execute(TABLE)
+            self._connection = sqlite3.connect(path, timeout=TIMEOUT)
+            self._connection.execute(CREATE)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._write()
-        if self._file is not None:
-            self._file.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def known(self, names: Sequence[str]) -> dict[str, ImageRecord]:
-        """What was seen of images whose files have not changed since."""
-        self._files = {name: place for name in names if (place := files(self.data, name)) is not None}
-        wanted = {place[0]: name for name, place in self._files.items()}
-        found: dict[str, ImageRecord] = {}
-        with self._careful():
-            if self._file is not None and wanted:
-                query = "SELECT files, stamp, head, counts FROM looks WHERE reading = ?"
-                for place, stamp, head, counts in self._file.execute(query, (self.reading,)):
-                    name = wanted.get(place)
-                    if name is not None and self._files[name][1] == stamp:
-                        found[name] = unpacked(head, counts)
-        return found
+    def load(self, names: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records of those images whose files have not changed since they were inspected."""
+        self._states = {}
+        for name in names:
+            state = file_state(self._data, name)
+            if state is not None:
+                self._states[name] = state
+        names_by_files = {state.files: name for name, state in self._states.items()}
+        records: dict[str, ImageRecord] = {}
+        with self._errors_noted():
+            if self._connection is not None and names_by_files:
+                for files, stamp, scalars, class_counts in self._connection.execute(SELECT, (self._reading,)):
+                    name = names_by_files.get(files)
+                    if name is not None and self._states[name].stamp == stamp:
+                        records[name] = deserialize(scalars, class_counts)
+        return records
 
-    def keep(self, name: str, look: ImageRecord) -> None:
-        """An image that `known` was asked for; what its files were then, before it was looked at, is what counts."""
-        if name in self._files:
-            self._new.append((self.reading, *self._files[name], *packed(look)))
-            if len(self._new) >= BATCH:
-                self._write()
+    def store(self, name: str, record: ImageRecord) -> None:
+        """Store the record of an image that `load` was called with.
+
+        It counts for the files as they were at that call, before the image was inspected.
+        """
+        state = self._states.get(name)
+        if state is None:
+            return
+        self._unwritten.append((self._reading, state.files, state.stamp, *serialize(record)))
+        if len(self._unwritten) >= BATCH:
+            self._write()
 
     def _write(self) -> None:
-        with self._careful():
-            if self._file is not None and self._new:
-                with self._file:
-                    self._file.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", self._new)
-        self._new.clear()
+        with self._errors_noted():
+            if self._connection is not None and self._unwritten:
+                with self._connection:
+                    self._connection.executemany(INSERT, self._unwritten)
+        self._unwritten.clear()
 
     @contextlib.contextmanager
-    def _careful(self) -> Iterator[None]:
+    def _errors_noted(self) -> Iterator[None]:
+        """An error inside ends the use of the cache file, not the run."""
         try:
             yield
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-            self.note = f"{cache_folder()}: what was seen is not kept there ({error}). Set SEGRUN_CACHE=<folder>."
-            if self._file is not None:
-                self._file.close()
-            self._file = None
+            self.note = f"{cache_folder()}: the scan is not cached there ({error}). Set SEGRUN_CACHE=<folder>."
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
 
 def cache_folder() -> Path:
     """$SEGRUN_CACHE, or segrun/ in the user's cache folder (XDG Base Directory Specification)."""
-    own, shared = os.environ.get("SEGRUN_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(shared or Path(os.path.expanduser("~")) / ".cache") / "segrun"  # noqa: PTH111 – never raises
+    chosen = os.environ.get("SEGRUN_CACHE")
+    if chosen:
+        return Path(chosen)
+    user_cache = os.environ.get("XDG_CACHE_HOME")
+    if user_cache:
+        return Path(user_cache) / "segrun"
+    return Path(os.path.expanduser("~")) / ".cache" / "segrun"  # noqa: PTH111 – Path.expanduser may raise
 
 
-def files(data: Dataset, name: str) -> tuple[str, str] | None:
-    """An image's name and files, and their sizes and times; None where it has no files, or one is missing."""
+def file_state(data: Dataset, name: str) -> FileState | None:
+    """The state of an image's files; None if it has no files, or one is missing."""
     paths = data.files(name)
+    if not paths:
+        return None
     try:
-        found = [os.stat(path) for path in paths]  # noqa: PTH116 – Path.stat costs twice as much
+        stats = [os.stat(path) for path in paths]  # noqa: PTH116 – Path.stat takes twice the time
     except OSError:
         return None
-    stamp = " ".join(f"{each.st_size}:{each.st_mtime_ns}" for each in found)
-    return ("\n".join([name, *map(os.path.abspath, paths)]), stamp) if paths else None
+    stamp = " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
+    return FileState("\n".join([name, *map(os.path.abspath, paths)]), stamp)
 
 
-def reading(data: Dataset) -> str:
-    """All that decides what is read from the same files: the class and its code, its settings, and what reads."""
-    code = 0
-    with contextlib.suppress(OSError, TypeError):  # a class of a notebook has no file
-        code = Path(inspect.getfile(type(data))).stat().st_mtime_ns
-    text = f"{VERSION} {PIL.__version__} {code} {_settings(data)}"
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+def serialize(record: ImageRecord) -> tuple[str, bytes]:
+    """The scalars of a record as JSON, and its class counts as bytes."""
+    scalars = [getattr(record, key) for key in SCALARS]
+    text = json.dumps([value.hex() if isinstance(value, bytes) else value for value in scalars])
+    return text, record.class_counts.tobytes()
 
 
-def _settings(value: Any, depth: int = 0) -> str:
-    """The values of an object's attributes, as deep as settings lie."""
-    if depth > DEEPEST:
-        return ""
-    if isinstance(value, Dataset):
-        own = {key: item for key, item in vars(value).items() if key not in NOT_READING}
-        fixed = {key: getattr(value, key, None) for key in ("channels", "coding", "ignore_index")}
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return f"{kind} {value.classes!r} {_settings({**fixed, **own}, depth + 1)}"
-    if isinstance(value, str | int | float | bool | None | Path):
-        return repr(value)
-    if isinstance(value, np.ndarray):
-        return value.tobytes().hex() if value.size <= LONGEST else ""
-    if isinstance(value, Mapping | list | tuple | set | frozenset):
-        if len(value) > LONGEST:
-            return ""
-        items = value.items() if isinstance(value, Mapping) else value
-        parts = [_settings(item, depth + 1) for item in items]
-        return f"[{','.join(parts if isinstance(value, list | tuple) else sorted(parts))}]"
-    return f"{type(value).__qualname__} {_settings(getattr(value, '__dict__', {}), depth + 1)}"
-
-
-def packed(look: ImageRecord) -> tuple[str, bytes]:
-    head = [getattr(look, key) for key in SCALARS]
-    return json.dumps([value.hex() if isinstance(value, bytes) else value for value in head]), look.counts.tobytes()
-
-
-def unpacked(head: str, counts: bytes) -> ImageRecord:
-    values = dict(zip(SCALARS, json.loads(head), strict=True))
-    values["size"], values["digest"] = tuple(values["size"]), bytes.fromhex(values["digest"])
-    table = np.frombuffer(counts, np.int64).reshape(1 + len(STRIDES), -1)
-    return ImageRecord(**values, counts=table)
+def deserialize(scalars: str, class_counts: bytes) -> ImageRecord:
+    """The record that `serialize` wrote."""
+    values = dict(zip(SCALARS, json.loads(scalars), strict=True))
+    values["size"] = tuple(values["size"])
+    values["digest"] = bytes.fromhex(values["digest"])
+    counts = np.frombuffer(class_counts, np.int64).reshape(1 + len(STRIDES), -1)
+    return ImageRecord(**values, class_counts=counts)

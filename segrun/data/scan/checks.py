@@ -1,4 +1,4 @@
-"""What is wrong with a data set, by all rules: for `segrun check`, and in short before each training."""
+"""All rules together: for `segrun check`, and before each training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from segrun.data.dataset import Dataset, Splits
 from segrun.data.scan import image_rules, set_rules
-from segrun.data.scan.findings import Evidence, Finding, Rules, Told
+from segrun.data.scan.evidence import Evidence
+from segrun.data.scan.findings import Finding, Violation
 from segrun.data.scan.scan import DatasetScan
+from segrun.data.scan.settings import Rules
 from segrun.data.sizing import Sizing
 from segrun.errors import DataError
 
-RULES: dict[str, Callable[[Evidence], Iterable[Told]]] = {
+RULES: dict[str, Callable[[Evidence], Iterable[Violation]]] = {
     rule.__name__: rule
     for rule in (
         image_rules.pairs,
@@ -41,36 +43,56 @@ RULES: dict[str, Callable[[Evidence], Iterable[Told]]] = {
     )
 }
 
-# found, these make every score worthless; the others make a note when a training begins
+# rules whose errors make every score worthless; errors of other rules are notes when a training begins
 STOPPING = ("unreadable", "size", "value", "swapped", "copies_between", "contradictory")
 
 
-def examine(
-    data: Dataset, survey: DatasetScan, splits: Splits, rules: Rules, sizing: Sizing | None = None
+def run_rules(
+    data: Dataset, scan: DatasetScan, splits: Splits, rules: Rules, sizing: Sizing | None = None
 ) -> list[Finding]:
-    """All that the rules find, errors first."""
-    readable = {split: tuple(name for name in names if not survey[name].problem) for split, names in splits.items()}
-    evidence = Evidence(data, survey, readable, rules.limits, sizing)
-    found = [
-        Finding(rule, rules.severities[rule], tuple(names), text)
-        for rule, look_for in RULES.items()
-        if rules.severities[rule] != "off"
-        for names, text in look_for(evidence)
-    ]
-    return sorted(found, key=lambda finding: finding.severity)
+    """Apply all rules that are not off.
+
+    Args:
+        data: The data set.
+        scan: Records of all its images.
+        splits: The images by split; damaged ones are left out.
+        rules: See `Rules`.
+        sizing: How the images reach the network, if that is to be judged.
+
+    Returns:
+        The findings, errors first.
+    """
+    readable = {split: tuple(name for name in names if not scan[name].problem) for split, names in splits.items()}
+    evidence = Evidence(data, scan, readable, rules.limits, sizing)
+    findings = []
+    for rule, violations in RULES.items():
+        severity = rules.severities[rule]
+        if severity != "off":
+            findings += [Finding(rule, severity, tuple(names), text) for names, text in violations(evidence)]
+    return sorted(findings, key=lambda finding: finding.severity)
 
 
-def before_training(data: Dataset, survey: DatasetScan, rules: Rules) -> list[str]:
-    """The same in short, of the splits that the data set uses: a line each. Near copies are left to `segrun check`: to
-    find them among 100,000 images takes a minute.
+def check_before_training(data: Dataset, scan: DatasetScan, splits: Splits, rules: Rules) -> list[str]:
+    """Refuse data that makes every score worthless, and summarize the other findings.
+
+    Similar images are left to `segrun check`: finding them among 100,000 takes a minute.
+
+    Args:
+        data: The data set.
+        scan: Records of all images in `splits`.
+        splits: The images by split.
+        rules: See `Rules`.
+
+    Returns:
+        One line per finding.
 
     Raises:
-        DataError: what makes every score worthless, where its rule says error.
+        DataError: A rule of `STOPPING` has the severity "error" and found something.
     """
-    found = examine(data, survey, data.splits, replace(rules, near_between="off", near_within="off"))
-    for finding in found:
+    findings = run_rules(data, scan, splits, replace(rules, near_between="off", near_within="off"))
+    for finding in findings:
         if finding.severity == "error" and finding.rule in STOPPING:
             raise DataError(
-                f"{finding.text}\nMend the data (segrun check shows it), or go on: rules.{finding.rule}=warn."
+                f"{finding.text}\nCorrect the data (segrun check shows it), or continue with rules.{finding.rule}=warn."
             )
-    return [" ".join(str(finding).splitlines()) for finding in found]
+    return [" ".join(str(finding).splitlines()) for finding in findings]

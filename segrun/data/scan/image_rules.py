@@ -2,100 +2,128 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from segrun.data.scan.findings import Evidence, Told, images
+from segrun.data.scan.evidence import Evidence
+from segrun.data.scan.findings import Violation, count_images
 from segrun.errors import join_names
 
-SHOWN = 3  # problems that a finding's text names
-FEWEST = 8  # masks below which no alignment is out of the ordinary
-LEAST_SPREAD = 0.03  # of the alignment: a set in which all fit the same is no reason to suspect a slightly worse one
+MAX_PROBLEMS = 3  # that a finding's text names
+MIN_MASKS = 8  # with an alignment; among fewer none is an outlier
+MIN_SPREAD = 0.03  # of the alignment: if all masks fit equally well, a slightly worse one is not suspicious
+MAD_TO_DEVIATION = 1.4826  # median absolute deviation to standard deviation, of a normal distribution
 
 
-def pairs(e: Evidence) -> Iterator[Told]:
+def pairs(e: Evidence) -> Iterator[Violation]:
+    """Problems that the data set found while it listed its files."""
     for problem in e.data.problems:
         yield (), problem
 
 
-def unreadable(e: Evidence) -> Iterator[Told]:
+def unreadable(e: Evidence) -> Iterator[Violation]:
+    """Files that cannot be read."""
     yield from _damaged(e, "unreadable", "cannot be read", lambda name: True)
 
 
-def size(e: Evidence) -> Iterator[Told]:
+def size(e: Evidence) -> Iterator[Violation]:
+    """Masks of another size than their image."""
     yield from _damaged(e, "size", "have a mask of another size", lambda name: True)
 
 
-def value(e: Evidence) -> Iterator[Told]:
-    yield from _damaged(
-        e, "value", "have values in their masks that are no class", lambda name: not _exchanged(e, name)
-    )
+def value(e: Evidence) -> Iterator[Violation]:
+    """Values in a mask that are no class."""
+    description = "have values in their masks that are no class"
+    yield from _damaged(e, "value", description, lambda name: not _looks_like_mask(e, name))
 
 
-def swapped(e: Evidence) -> Iterator[Told]:
-    what = "have as few colours as a mask, and their masks are none: were the two files exchanged?"
-    yield from _damaged(e, "value", what, lambda name: _exchanged(e, name))
+def swapped(e: Evidence) -> Iterator[Violation]:
+    """An image's file among the masks, and its mask among the images."""
+    description = "have as few colours as a mask, and their masks are none. Were the two files swapped?"
+    yield from _damaged(e, "value", description, lambda name: _looks_like_mask(e, name))
 
 
-def _exchanged(e: Evidence, name: str) -> bool:
-    return 0 < e.survey[name].levels <= max(3, len(e.data.classes) + 1)
+def _looks_like_mask(e: Evidence, name: str) -> bool:
+    """Whether an image has as few colours as a mask of these classes."""
+    return 0 < e.scan[name].colour_count <= max(3, len(e.data.classes) + 1)
 
 
-def _damaged(e: Evidence, kind: str, what: str, which: Callable[[str], bool]) -> Iterator[Told]:
-    names = [name for name in e.survey.names if e.survey[name].kind == kind and which(name)]
-    if names:
-        problems = "\n".join(e.survey[name].problem for name in names[:SHOWN])
-        jpeg = any(e.survey[name].jpeg for name in names) and kind == "value"
-        cure = "\nJPEG changes the values of masks: save them as PNG, from the originals." if jpeg else ""
-        more = f"\n… and {len(names) - SHOWN} more." if len(names) > SHOWN else ""
-        yield names, f"{images(len(names))} {what}:\n{problems}{more}{cure}"
+def _damaged(e: Evidence, kind: str, description: str, applies: Callable[[str], bool]) -> Iterator[Violation]:
+    """The images with a problem of this kind.
 
-
-def mismatched(e: Evidence) -> Iterator[Told]:
-    fits = {name: seen.alignment for name, seen in zip(e.sound.names, e.sound.looks, strict=True)}
-    fits = {name: fit for name, fit in fits.items() if fit == fit}
-    if len(fits) < FEWEST:
+    Args:
+        e: The evidence.
+        kind: As `ImageRecord.problem_kind`.
+        description: What is wrong with the images.
+        applies: Whether the rule is for an image.
+    """
+    names = [name for name in e.scan.names if e.scan[name].problem_kind == kind and applies(name)]
+    if not names:
         return
-    values = np.array(list(fits.values()))
+    text = f"{count_images(len(names))} {description}:\n"
+    text += "\n".join(e.scan[name].problem for name in names[:MAX_PROBLEMS])
+    if len(names) > MAX_PROBLEMS:
+        text += f"\n… and {len(names) - MAX_PROBLEMS} more."
+    if kind == "value" and any(e.scan[name].jpeg_mask for name in names):
+        text += "\nJPEG changes the values of masks: save them as PNG, from the originals."
+    yield names, text
+
+
+def mismatched(e: Evidence) -> Iterator[Violation]:
+    """Masks whose edges do not lie on those of the image."""
+    alignments = {name: e.readable[name].alignment for name in e.readable.names}
+    alignments = {name: alignment for name, alignment in alignments.items() if not math.isnan(alignment)}
+    if len(alignments) < MIN_MASKS:
+        return
+    values = np.array(list(alignments.values()))
     median = float(np.median(values))
-    spread = max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(values - median))))
+    spread = max(MIN_SPREAD, MAD_TO_DEVIATION * float(np.median(np.abs(values - median))))
     limit = min(median - e.limits.deviations * spread, median / 2)
-    if names := sorted((name for name, fit in fits.items() if fit < limit), key=fits.__getitem__):
+    names = sorted((name for name, alignment in alignments.items() if alignment < limit), key=alignments.__getitem__)
+    if names:
         yield (
             names,
-            (
-                f"{images(len(names))} with masks whose edges do not lie on the image's: {join_names(names)}. "
-                "Another image's mask, or a shifted one?"
-            ),
+            f"{count_images(len(names))} with masks whose edges do not lie on the image's: {join_names(names)}. "
+            "Another image's mask, or a shifted one?",
         )
 
 
-def blank(e: Evidence) -> Iterator[Told]:
-    if names := [name for name in e.sound.names if e.sound[name].low == e.sound[name].high]:
-        yield names, f"{images(len(names))} of a single colour: {join_names(names)}."
+def blank(e: Evidence) -> Iterator[Violation]:
+    """Images of a single colour."""
+    names = [name for name in e.readable.names if e.readable[name].is_blank]
+    if names:
+        yield names, f"{count_images(len(names))} of a single colour: {join_names(names)}."
 
 
-def jpeg_masks(e: Evidence) -> Iterator[Told]:
-    if names := [name for name in e.survey.names if e.survey[name].jpeg]:
+def jpeg_masks(e: Evidence) -> Iterator[Violation]:
+    """Masks compressed as JPEG."""
+    names = [name for name in e.scan.names if e.scan[name].jpeg_mask]
+    if names:
         yield (
             names,
-            f"{images(len(names))} with JPEG-compressed masks, which changes labels: {join_names(names)}. Save PNG.",
+            f"{count_images(len(names))} with JPEG-compressed masks, which changes labels: {join_names(names)}. "
+            "Save PNG.",
         )
 
 
-def one_value(e: Evidence) -> Iterator[Told]:
-    alone: dict[int, list[str]] = {}
-    for name, seen in zip(e.sound.names, e.sound.looks, strict=True):
-        present = np.flatnonzero(seen.pixels)
-        if len(present) == 1 and not seen.void:
-            alone.setdefault(int(present[0]), []).append(name)
-    for index, names in sorted(alone.items()):
-        if index or len(names) > e.limits.empty * len(e.sound.names):
-            what = f"with masks that are {e.data.classes.names[index]!r} throughout"
-            yield names, f"{images(len(names))} {what}: {join_names(names)}."
+def one_value(e: Evidence) -> Iterator[Violation]:
+    """Masks of one class throughout. The first class, the background, counts only if such masks are many."""
+    by_class: dict[int, list[str]] = {}
+    for name in e.readable.names:
+        record = e.readable[name]
+        present = np.flatnonzero(record.pixel_counts)
+        if len(present) == 1 and not record.void_pixels:
+            by_class.setdefault(int(present[0]), []).append(name)
+    for index, names in sorted(by_class.items()):
+        if index > 0 or len(names) > e.limits.empty * len(e.readable.names):
+            description = f"with masks that are {e.data.classes.names[index]!r} throughout"
+            yield names, f"{count_images(len(names))} {description}: {join_names(names)}."
 
 
-def void_masks(e: Evidence) -> Iterator[Told]:
-    if names := [name for name in e.sound.names if not e.sound[name].pixels.any()]:
-        yield names, f"{images(len(names))} with masks without a single label: {join_names(names)}."
+def void_masks(e: Evidence) -> Iterator[Violation]:
+    """Masks without a label."""
+    names = [name for name in e.readable.names if not e.readable[name].pixel_counts.any()]
+    if names:
+        yield names, f"{count_images(len(names))} with masks without a single label: {join_names(names)}."

@@ -1,131 +1,169 @@
-"""One look at every image and mask before the first step: label mistakes are found now, not in an hour."""
+"""One pass over all images and masks before training, so that mistakes in the labels are found at once."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segrun.data.dataset import Dataset
+from segrun.data.dataset import MAX_PROBLEMS, Dataset
 from segrun.data.scan.cache import ScanCache
-from segrun.data.scan.record import ImageRecord, inspect_sample
+from segrun.data.scan.inspect_sample import inspect_sample
+from segrun.data.scan.record import ImageRecord
 from segrun.errors import DataError
 
-Advance = Callable[[int], None]
-ImageRecords = list[tuple[str, ImageRecord]]
-PATIENCE = 0.3  # seconds until other processes are called in: to start them takes a part of that
-CHUNK = 8  # images that such a process looks at before it reports
+Advance = Callable[[int], None]  # takes the number of images that were just scanned
+NamedRecord = tuple[str, ImageRecord]
+SINGLE_PROCESS_SECONDS = 0.3  # before other processes are started, which takes a part of that
+CHUNK = 8  # images that such a process inspects at a time
 
 
 @dataclass(frozen=True)
 class DatasetScan:
-    """names: the images looked at; looks: what was seen of each; notes: what the user should know of the looking."""
+    """The records of some images.
+
+    Attributes:
+        names: The images.
+        records: One per image.
+        notes: What the user should know about the scan.
+    """
 
     names: tuple[str, ...]
-    looks: tuple[ImageRecord, ...]
+    records: tuple[ImageRecord, ...]
     notes: tuple[str, ...] = ()
-    _place: dict[str, int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_place", {name: place for place, name in enumerate(self.names)})
+    @cached_property
+    def _by_name(self) -> dict[str, ImageRecord]:
+        return dict(zip(self.names, self.records, strict=True))
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """(height, width) of each."""
-        return tuple(seen.size for seen in self.looks)
+        """(height, width) of each image."""
+        return tuple(record.size for record in self.records)
 
     @property
-    def pixels(self) -> Tensor:
+    def pixel_counts(self) -> Tensor:
         """(N, classes) labelled pixels."""
-        return torch.from_numpy(np.stack([seen.pixels for seen in self.looks]))
+        return torch.from_numpy(np.stack([record.pixel_counts for record in self.records]))
 
     @property
     def digests(self) -> tuple[bytes, ...]:
-        """Equal where images are, pixel for pixel."""
-        return tuple(seen.digest for seen in self.looks)
+        """One per image; equal for images that are identical pixel for pixel."""
+        return tuple(record.digest for record in self.records)
 
     def __getitem__(self, name: str) -> ImageRecord:
-        return self.looks[self._place[name]]
+        return self._by_name[name]
 
-    def of(self, names: Sequence[str]) -> DatasetScan:
+    def subset(self, names: Sequence[str]) -> DatasetScan:
+        """The records of these images, in this order."""
         return DatasetScan(tuple(names), tuple(self[name] for name in names), self.notes)
 
     def readable(self) -> DatasetScan:
-        """Without images in whose files something is wrong."""
-        return self.of([name for name, seen in zip(self.names, self.looks, strict=True) if not seen.problem])
+        """The records without those of damaged files."""
+        return self.subset([name for name in self.names if not self[name].problem])
 
 
-def survey(data: Dataset, names: Sequence[str], advance: Advance = lambda done: None) -> DatasetScan:
-    """Look at every image and mask, and refuse what is damaged.
+def scan_dataset(data: Dataset, names: Sequence[str], advance: Advance = lambda done: None) -> DatasetScan:
+    """Inspect images and masks, and refuse damaged ones.
+
+    Args:
+        data: The data set.
+        names: The images to inspect.
+        advance: Called with the number of images whenever some are done.
 
     Raises:
-        DataError: with the first few of the files that are unreadable, of different sizes, or hold values
-            outside the classes, and how many there are.
+        DataError: There is no image, or files are unreadable, differ in size, or hold values that are no class. The
+            message names the first of them and their number.
     """
-    found = scan_all(data, names, advance)
-    if problems := [seen.problem for seen in found.looks if seen.problem]:
-        more = f"\n… and {len(problems) - 3} more of {len(names)} files." if len(problems) > 3 else ""
-        raise DataError("\n".join(problems[:3]) + more)
+    scan = scan_all(data, names, advance)
+    problems = [record.problem for record in scan.records if record.problem]
+    if problems:
+        more = len(problems) - MAX_PROBLEMS
+        text = "\n".join(problems[:MAX_PROBLEMS])
+        raise DataError(f"{text}\n… and {more} more of {len(names)} files." if more > 0 else text)
     if not names:
         raise DataError("the data set holds no image.")
-    return found
+    return scan
 
 
 def scan_all(data: Dataset, names: Sequence[str], advance: Advance = lambda done: None) -> DatasetScan:
-    """Look at every image and mask that was not seen before; damage is in the looks. `advance` is told how many are done.
+    """Inspect images and masks; damage is noted in the records.
 
-    An interrupted survey keeps what it has seen.
+    Records of earlier scans are used again if the files have not changed. An interrupted scan keeps what it has.
+
+    Args:
+        data: The data set.
+        names: The images to inspect.
+        advance: Called with the number of images whenever some are done.
     """
-    with ScanCache(data) as seen:
-        found = seen.known(names)
-        if found:
-            advance(len(found))
-        todo = [name for name in names if name not in found]
-        for name, result in looks(data, todo):
-            found[name] = result
-            seen.keep(name, result)
+    with ScanCache(data) as cache:
+        records = cache.load(names)
+        if records:
+            advance(len(records))
+        remaining = [name for name in names if name not in records]
+        for name, record in inspect_samples(data, remaining):
+            records[name] = record
+            cache.store(name, record)
             advance(1)
-    return DatasetScan(tuple(names), tuple(found[name] for name in names), (seen.note,) if seen.note else ())
+    notes = (cache.note,) if cache.note else ()
+    return DatasetScan(tuple(names), tuple(records[name] for name in names), notes)
 
 
-def looks(data: Dataset, names: Sequence[str]) -> Iterator[tuple[str, ImageRecord]]:
-    """A look at each in turn: here, and by one process a core from the moment that it takes long. Threads would wait
-    for each other, as half of a look holds Python's lock. Few looks are in flight: memory stays flat."""
-    start, rest = time.monotonic(), names[:0]
-    for here, name in enumerate(names, 1):
+def inspect_samples(data: Dataset, names: Sequence[str]) -> Iterator[NamedRecord]:
+    """Inspect images in turn: in this process, and on all cores as soon as it takes long.
+
+    Processes instead of threads, since half of the work holds Python's lock. Only a few images are in flight, so that
+    memory stays constant.
+
+    Raises:
+        DataError: A process died.
+    """
+    start = time.monotonic()
+    for count, name in enumerate(names, 1):
         yield name, inspect_sample(data, name)
-        if time.monotonic() - start > PATIENCE:
-            rest = names[here:]
-            break
-    if not rest:
+        if time.monotonic() - start > SINGLE_PROCESS_SECONDS:
+            yield from _inspect_in_processes(data, names[count:])
+            return
+
+
+def _inspect_in_processes(data: Dataset, names: Sequence[str]) -> Iterator[NamedRecord]:
+    if not names:
         return
-    own = torch.Generator()  # a loader draws a number when it begins; the training's are not to depend on the clock
-    work = partial(_looks, data)
-    processes = iter(DataLoader[ImageRecords](rest, CHUNK, collate_fn=work, num_workers=cores(), generator=own))  # type: ignore[arg-type]
-    for first in rest[::CHUNK]:
+    # A loader draws a number when it starts. From a generator of its own, so that the random state of the training
+    # does not depend on the time that the scan takes.
+    generator = torch.Generator()
+    loader = DataLoader[list[NamedRecord]](
+        names,  # type: ignore[arg-type]
+        CHUNK,
+        collate_fn=partial(_inspect_chunk, data),
+        num_workers=available_cores(),
+        generator=generator,
+    )
+    chunks = iter(loader)
+    for first in names[::CHUNK]:
         try:
-            found = next(processes)
+            chunk = next(chunks)
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise DataError(
-                f"a process that looked at images died ({error}), perhaps of {first} or one of the "
-                f"{cores() * 2 * CHUNK} after it: too large for the memory, or damaged."
+                f"a process that reads images died ({error}), perhaps because of {first} or one of the "
+                f"{available_cores() * 2 * CHUNK} images after it: too large for the memory, or damaged."
             ) from None
-        yield from found
+        yield from chunk
 
 
-def _looks(data: Dataset, names: Sequence[str]) -> ImageRecords:
+def _inspect_chunk(data: Dataset, names: Sequence[str]) -> list[NamedRecord]:
     return [(name, inspect_sample(data, name)) for name in names]
 
 
-def cores() -> int:
-    """Those that this process may use; containers and schedulers often grant fewer than there are."""
+def available_cores() -> int:
+    """The cores that this process may use: containers and schedulers often grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from segrun.data.augment.appearance import Appearance, jittered
+from segrun.data.augment.appearance import Appearance, jitter_colour
 from segrun.errors import RequestError
 
 
@@ -29,7 +29,7 @@ def test_colours_are_changed_as_by_torchvisions_colour_jitter_bit_for_bit(channe
         torch.manual_seed(seed)
         expected = v2.ColorJitter(strength, strength, strength)(image)
         torch.manual_seed(seed)
-        assert torch.equal(jittered(image, strength), expected)
+        assert torch.equal(jitter_colour(image, strength), expected)
         assert torch.equal(image, before)
 
 
@@ -70,5 +70,5 @@ def test_a_jpeg_of_lower_quality_differs_more() -> None:
 @pytest.mark.parametrize(("channels", "floats"), [(3, True), (7, False), (2, False)])
 def test_a_jpeg_of_what_it_cannot_hold_is_refused(channels: int, floats: bool) -> None:
     kind = "floats" if floats else "8-bit values"
-    with pytest.raises(RequestError, match=rf"augment\.jpeg: .*{channels} bands of {kind}.*augment\.jpeg=null"):
+    with pytest.raises(RequestError, match=rf"augment\.jpeg: .*{channels} channels of {kind}.*augment\.jpeg=null"):
         Appearance(0, 0, 0, (50, 90))(drawn(1, channels, floats))

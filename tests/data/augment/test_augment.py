@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segrun.config.build import build
 from segrun.data.augment.augment import Augment
 from segrun.errors import RequestError
 from segrun.types import VOID, Sample
@@ -160,8 +161,10 @@ def test_the_same_seed_gives_the_same_sample() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scale": (0, 1)}, r"augment\.scale=\[0, 1\]"),
-        ({"scale": (0.9, 0.5)}, r"augment\.scale=\[0\.9, 0\.5\]"),
+        ({"scale": [0, 1]}, r"augment\.scale=\[0,1\]"),
+        ({"scale": [0.9, 0.5]}, r"augment\.scale=\[0\.9, 0\.5\]"),
+        ({"scale": 0.5}, r"augment\.scale=0\.5"),
+        ({"stretch": float("nan")}, r"augment\.stretch=nan"),
         ({"stretch": 0.5}, r"augment\.stretch=0\.5"),
         ({"hflip": 1.5}, r"augment\.hflip=1\.5"),
         ({"vflip": -0.1}, r"augment\.vflip=-0\.1"),
@@ -174,13 +177,14 @@ def test_the_same_seed_gives_the_same_sample() -> None:
         ({"copy_paste": -1}, r"augment\.copy_paste=-1"),
         ({"mosaic": 2}, r"augment\.mosaic=2"),
         ({"jpeg": [90, 50]}, r"augment\.jpeg=\[90, 50\]"),
-        ({"jpeg": [0, 50]}, r"augment\.jpeg=\[0, 50\]"),
+        ({"jpeg": [0, 50]}, r"augment\.jpeg=\[0,50\]"),
         ({"jpeg": [50]}, r"augment\.jpeg=\[50\]"),
     ],
 )
 def test_values_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
+    values = {**PLAIN, "scale": [1, 1], **change}
     with pytest.raises(RequestError, match=message):
-        Augment(**{**PLAIN, **change})
+        build({"_target_": "segrun.data.augment.augment.Augment", **values}, "augment")
 
 
 def test_a_turned_window_shows_image_and_mask_turned_alike() -> None:

@@ -12,8 +12,10 @@ from scipy import ndimage
 
 from segrun.data.augment.augment import Augment
 from segrun.data.augment.mixing import Mixing, copy_paste, cutmix, mosaic
-from segrun.data.loader.batches import Stream, TrainingSamples, training_batches
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
 from segrun.data.loader.sample_cache import SampleCache
+from segrun.data.loader.train_dataset import TrainDataset
+from segrun.data.loader.train_loader import make_train_loader
 from segrun.data.sets.shapes import Shapes
 from segrun.data.sizing import Sizing
 from segrun.tasks.auxiliary.targets import Targets
@@ -123,21 +125,21 @@ def test_8_bit_and_16_bit_samples_mix_as_floats(way: str) -> None:
     assert torch.allclose(found.image, (found.mask * 10).float().repeat(3, 1, 1) / 255)
 
 
-def samples(memory: SampleCache | None = None, sizing: Sizing | None = None) -> TrainingSamples:
+def samples(cache: SampleCache | None = None, sizing: Sizing | None = None) -> TrainDataset:
     data = Shapes(32, train=6, val=1, test=1, objects=3, seed=0)
     every = Augment(
         scale=(0.3, 1), stretch=1.3, hflip=0.5, vflip=0.5, rotate90=True, colour=0.4, blur=0.2,
         rotate=30, class_aware=0.5, noise=0.05, jpeg=[40, 95], cutmix=0.5, copy_paste=0.5, mosaic=0.3,
     )  # fmt: skip
     sizing = sizing or Sizing("keep", None)
-    return TrainingSamples(data, data.splits["train"], sizing, every, 0, Targets({}, 6), memory)
+    return TrainDataset(data, data.splits["train"], sizing, every, 0, Targets({}, 6), cache)
 
 
-def test_workers_and_memory_change_no_sample_also_where_they_are_mixed() -> None:
+def test_workers_and_cache_change_no_sample_also_where_they_are_mixed() -> None:
     batches = {}
     for workers, budget in ((0, 0), (2, 0), (0, 8_000), (2, 2**20)):
-        memory = SampleCache(budget, 6) if budget else None
-        loader = training_batches(samples(memory), Stream(6, 4, seed=0), workers, pin=False)
+        cache = SampleCache(budget, 6) if budget else None
+        loader = make_train_loader(samples(cache), EndlessBatchSampler(6, 4, seed=0), workers, pin_memory=False)
         batches[workers, budget] = list(itertools.islice(loader, 6))
     expected = batches.pop((0, 0))
     assert any("(mixed)" in name for batch in expected for name in batch.names)
@@ -149,11 +151,11 @@ def test_workers_and_memory_change_no_sample_also_where_they_are_mixed() -> None
 
 def test_partners_are_drawn_from_all_and_fitted_alike() -> None:
     crops = samples(sizing=Sizing("crop", (20, 28)))
-    drawn = [crops.sample((round_, index)) for round_ in range(4) for index in range(6)]
+    drawn = [crops.sample((pass_index, index)) for pass_index in range(4) for index in range(6)]
     assert all(sample.image.shape == (3, 20, 28) and sample.mask.shape == (20, 28) for sample in drawn)
     read: list[str] = []
     sample = crops.data.sample
     crops.data.sample = lambda name: read.append(name) or sample(name)  # type: ignore[method-assign, func-returns-value]
-    for round_ in range(12):
-        crops.sample((round_, 0))
+    for pass_index in range(12):
+        crops.sample((pass_index, 0))
     assert set(read) == set(crops.names)

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.loader.batches import Stream, TrainingSamples, training_batches
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
 from segrun.data.loader.sample_cache import SampleCache
+from segrun.data.loader.train_dataset import TrainDataset
+from segrun.data.loader.train_loader import make_train_loader
 from segrun.data.sizing import Sizing
 from segrun.errors import RequestError
 from segrun.tasks.auxiliary.targets import Targets
@@ -22,15 +24,15 @@ SIZE = 16 * 20 * 4  # bytes of an RGB image of 16 by 20 with its mask
 
 
 class Counted(Dataset):
-    """Says how often it was read: in the images' first pixel, so that other processes tell it, too."""
+    """Counts how often each image is read, in memory that other processes share."""
 
     def __init__(self, count: int, floats: bool = False) -> None:
         self.classes = ClassMap.of(("a", "b"))
         self.names, self.floats = tuple(map(str, range(count))), floats
-        self.levels_used = torch.zeros(count, dtype=torch.int64).share_memory_()
+        self.reads = torch.zeros(count, dtype=torch.int64).share_memory_()
 
     def image(self, name: str) -> Tensor:
-        self.levels_used[int(name)] += 1
+        self.reads[int(name)] += 1
         image = torch.full((3, 16, 20), int(name), dtype=torch.uint8)
         return image.float() / 255 if self.floats else image
 
@@ -38,15 +40,15 @@ class Counted(Dataset):
         return (torch.arange(320).view(16, 20) % 2).byte()
 
 
-def samples(data: Dataset, memory: SampleCache | None, sizing: Sizing | None = None) -> TrainingSamples:
-    return TrainingSamples(data, data.names, sizing or Sizing("keep", None), None, 0, Targets({}, 2), memory)
+def samples(data: Dataset, cache: SampleCache | None, sizing: Sizing | None = None) -> TrainDataset:
+    return TrainDataset(data, data.names, sizing or Sizing("keep", None), None, 0, Targets({}, 2), cache)
 
 
 @pytest.mark.parametrize("floats", [False, True])
 def test_what_is_kept_is_what_was_read_and_is_not_read_again(floats: bool) -> None:
     data = Counted(4, floats)
-    memory = SampleCache(100_000, 4)
-    shown = samples(data, memory)
+    cache = SampleCache(100_000, 4)
+    shown = samples(data, cache)
     for _, index in itertools.product(range(3), range(4)):
         found = shown.sample((0, index))
         assert found.name == str(index)
@@ -54,60 +56,60 @@ def test_what_is_kept_is_what_was_read_and_is_not_read_again(floats: bool) -> No
         expected = index / 255 if floats else index
         assert found.image.dtype == (torch.float32 if floats else torch.uint8)
         assert torch.allclose(found.image.float(), torch.full((3, 16, 20), float(expected)))
-    assert data.levels_used.tolist() == [1, 1, 1, 1] and memory.kept == 4
+    assert data.reads.tolist() == [1, 1, 1, 1] and cache.stored == 4
 
 
 def test_the_budget_is_kept_and_what_does_not_fit_is_read_again() -> None:
     data = Counted(5)
-    memory = SampleCache(3 * SIZE + SIZE // 2, 5)
-    shown = samples(data, memory)
+    cache = SampleCache(3 * SIZE + SIZE // 2, 5)
+    shown = samples(data, cache)
     for _, index in itertools.product(range(3), range(5)):
         assert int(shown.sample((0, index)).image[0, 0, 0]) == index
-    assert data.levels_used.tolist() == [1, 1, 1, 3, 3]
-    assert memory.kept == 3 and memory.used == 3 * SIZE <= memory.budget
+    assert data.reads.tolist() == [1, 1, 1, 3, 3]
+    assert cache.stored == 3 and cache.used == 3 * SIZE <= cache.budget
 
 
 def test_fitted_samples_are_what_is_kept() -> None:
     data = Counted(2)
-    memory = SampleCache(100_000, 2)
-    shown = samples(data, memory, Sizing("resize", (8, 10)))
+    cache = SampleCache(100_000, 2)
+    shown = samples(data, cache, Sizing("resize", (8, 10)))
     plain = samples(data, None, Sizing("resize", (8, 10)))
     for _ in range(2):
         assert torch.equal(shown.sample((0, 1)).image, plain.sample((0, 1)).image)
         assert torch.equal(shown.sample((0, 1)).mask, plain.sample((0, 1)).mask)
-    assert memory.used == 8 * 10 * 4
+    assert cache.used == 8 * 10 * 4
 
 
-def passes(data: Dataset, memory: SampleCache) -> Iterator[object]:
-    return iter(training_batches(samples(data, memory), Stream(6, 3, seed=0), workers=2, pin=False))
+def passes(data: Dataset, cache: SampleCache) -> Iterator[object]:
+    return iter(make_train_loader(samples(data, cache), EndlessBatchSampler(6, 3, seed=0), workers=2, pin_memory=False))
 
 
 def test_what_one_worker_has_read_no_other_reads_again() -> None:
     data = Counted(6)
-    memory = SampleCache(100_000, 6)
+    cache = SampleCache(100_000, 6)
     for _ in range(2):  # the second loader's workers find all that the first one's have kept
-        list(itertools.islice(passes(data, memory), 10))
+        list(itertools.islice(passes(data, cache), 10))
         if torch.multiprocessing.get_start_method() != "fork":
             pytest.skip("only forked workers share the memory")
     # in the first pass two workers may read the same image of two passes at once
-    assert memory.kept == 6 and int(data.levels_used.sum()) <= 9
+    assert cache.stored == 6 and int(data.reads.sum()) <= 9
 
 
-def test_a_memory_that_was_pickled_is_an_empty_one_of_the_same_budget() -> None:
-    memory = SampleCache(5_000, 3)
-    memory.put(1, torch.ones(3, 4, 4, dtype=torch.uint8), torch.ones(4, 4, dtype=torch.uint8))
-    other = pickle.loads(pickle.dumps(memory))
-    assert other.get(1) is None and (other.kept, other.budget) == (0, 5_000)
+def test_a_cache_that_was_pickled_is_an_empty_one_of_the_same_budget() -> None:
+    cache = SampleCache(5_000, 3)
+    cache.put(1, torch.ones(3, 4, 4, dtype=torch.uint8), torch.ones(4, 4, dtype=torch.uint8))
+    other = pickle.loads(pickle.dumps(cache))
+    assert other.get(1) is None and (other.stored, other.budget) == (0, 5_000)
     other.put(1, torch.ones(3, 4, 4, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.uint8))
-    assert other.kept == 1 and int(other.get(1)[1].sum()) == 0 and int(memory.get(1)[1].sum()) == 16
+    assert other.stored == 1 and int(other.get(1)[1].sum()) == 0 and int(cache.get(1)[1].sum()) == 16
 
 
 def test_values_of_other_types_are_not_kept() -> None:
-    memory = SampleCache(5_000, 1)
-    memory.put(0, torch.ones(3, 4, 4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.uint8))
-    assert memory.get(0) is None and memory.used == 0
+    cache = SampleCache(5_000, 1)
+    cache.put(0, torch.ones(3, 4, 4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.uint8))
+    assert cache.get(0) is None and cache.used == 0
 
 
 def test_more_than_the_system_grants_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"trainer\.cache: \d+ bytes cannot be had"):
+    with pytest.raises(RequestError, match=r"trainer\.cache: the system does not grant \d+ bytes"):
         SampleCache(2**62, 1)

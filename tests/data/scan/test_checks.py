@@ -14,9 +14,10 @@ from torch import Tensor
 from segrun.config.build import to_dataclass
 from segrun.config.compose import compose
 from segrun.data.dataset import Dataset
-from segrun.data.scan.checks import RULES, before_training, examine
-from segrun.data.scan.findings import Finding, Rules
+from segrun.data.scan.checks import RULES, check_before_training, run_rules
+from segrun.data.scan.findings import Finding
 from segrun.data.scan.scan import scan_all
+from segrun.data.scan.settings import Rules
 from segrun.data.sizing import Sizing
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID, ClassMap
@@ -31,7 +32,7 @@ class Held(Dataset):
         self.samples = samples
         self.classes = ClassMap.of([f"class {index}" for index in range(classes)])
         self.names = tuple(samples)
-        self.use({key: [name for name in samples if name.startswith(key)] for key in ("train", "val", "test")})
+        self.splits = {key: [name for name in samples if name.startswith(key)] for key in ("train", "val", "test")}
 
     def image(self, name: str) -> Tensor:
         return torch.from_numpy(self.samples[name][0])
@@ -69,7 +70,7 @@ def default() -> Rules:
 
 
 def found(data: Held, by: Rules, sizing: Sizing | None = None) -> dict[str, Finding]:
-    findings = examine(data, scan_all(data, data.names), data.splits, by, sizing)
+    findings = run_rules(data, scan_all(data, data.names), data.splits, by, sizing)
     assert len({finding.rule for finding in findings}) == len(findings)
     return {finding.rule: finding for finding in findings}
 
@@ -109,7 +110,7 @@ def spoilt(rule: str) -> tuple[Made, set[str], str]:
         return made, {"train02", "train03"}, "train02 = train03"
     if rule == "contradictory":
         made["train03"] = (image, np.roll(mask, 1, axis=1))
-        return made, {"train02", "train03"}, "labelled otherwise: train02 = train03"
+        return made, {"train02", "train03"}, "labelled differently: train02 = train03"
     if rule == "near_between":
         made["val02"] = (image // 2 + 30, mask)
         return made, {"train02", "val02"}, "1 pairs of images in two splits look alike: train02 ~ val02"
@@ -121,7 +122,7 @@ def spoilt(rule: str) -> tuple[Made, set[str], str]:
             (image // 2 + 90 * thin).astype(np.uint8),
             np.maximum(thin, 2 * (mask == 2).astype(np.uint8)),
         )
-    return made, set(), "'class 1': at output stride 16, one class a cell, 0% of its pixels are left"
+    return made, set(), "'class 1': at output stride 16, with one class per cell, 0% of its pixels remain"
 
 
 @pytest.mark.parametrize(
@@ -192,21 +193,21 @@ def test_sizes_are_judged_by_what_sizing_would_refuse(sizing: Sizing, text: str 
 def test_before_a_training_copies_stop_it_and_lesser_things_are_a_line(default: Rules) -> None:
     made, _, _ = spoilt("copies_between")
     data = Held(made)
-    looked = scan_all(data, data.names)
+    scan = scan_all(data, data.names)
     with pytest.raises(DataError, match=r"(?s)train02 = test02\..*rules\.copies_between=warn"):
-        before_training(data, looked, default)
-    lines = before_training(data, looked, dataclasses.replace(default, copies_between="warn"))
+        check_before_training(data, scan, data.splits, default)
+    lines = check_before_training(data, scan, data.splits, dataclasses.replace(default, copies_between="warn"))
     assert len(lines) == 1 and lines[0].endswith("[copies_between]")
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
-        ("rules.blank=maybe", r"rules\.blank=maybe: choose error, warn or off"),
-        ("rules.limits.stride=12", "choose 4, 8, 16, 32"),
-        ("rules.limits.distance=40", "0 to 15 bits"),
+        ("rules.blank=maybe", r"rules\.blank=maybe: must be one of error, warn, off"),
+        ("rules.limits.stride=12", r"rules\.limits\.stride=12: must be one of 4, 8, 16, 32"),
+        ("rules.limits.distance=40", r"rules\.limits\.distance=40: must be .* from 0 to 15"),
     ],
 )
-def test_a_wrong_rule_is_told(word: str, told: str) -> None:
-    with pytest.raises(RequestError, match=told):
+def test_a_wrong_rule_is_refused(word: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
         rules(word)

@@ -1,4 +1,4 @@
-"""The stream of batches, and samples that are a function of (seed, pass, index) alone."""
+"""Samples are a function of (seed, pass, index) alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segrun.config.build import build
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.data.augment.augment import Augment
-from segrun.data.augment.mixing import as_float
-from segrun.data.loader.batches import Key, Stream, TrainingSamples, collate, derive_seed, training_batches
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
+from segrun.data.loader.seeds import derive_seed
+from segrun.data.loader.train_dataset import TrainDataset
+from segrun.data.loader.train_loader import make_train_loader
 from segrun.data.sets.shapes import Shapes
 from segrun.data.sizing import Sizing
 from segrun.tasks.auxiliary.targets import Targets
@@ -24,49 +26,13 @@ from segrun.types import VOID, Batch, Example, Sample
 STRONG = Augment(scale=(0.3, 1), stretch=1.3, hflip=0.5, vflip=0.5, rotate90=True, colour=0.4, blur=0.5)
 
 
-def taken(stream: Stream, batches: int) -> list[list[Key]]:
-    return list(itertools.islice(stream, batches))
-
-
-def samples(seed: int = 0, augment: Augment | None = STRONG, sizing: Sizing | None = None) -> TrainingSamples:
+def samples(seed: int = 0, augment: Augment | None = STRONG, sizing: Sizing | None = None) -> TrainDataset:
     data = Shapes(32, train=5, val=1, test=1, objects=3, seed=0)
-    return TrainingSamples(data, data.splits["train"], sizing or Sizing("keep", None), augment, seed, Targets({}, 6))
+    return TrainDataset(data, data.splits["train"], sizing or Sizing("keep", None), augment, seed, Targets({}, 6))
 
 
 def same(one: Example, other: Example) -> bool:
     return torch.equal(one.image, other.image) and torch.equal(one.targets["mask"], other.targets["mask"])
-
-
-def test_each_pass_shows_every_image_once() -> None:
-    keys = [key for batch in taken(Stream(10, 4, seed=0), 5) for key in batch]
-    assert [round_ for round_, _ in keys] == [0] * 10 + [1] * 10
-    first, second = [i for _, i in keys[:10]], [i for _, i in keys[10:]]
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second and first != list(range(10))
-
-
-def test_every_batch_is_full_also_with_fewer_images_than_a_batch_holds() -> None:
-    batches = taken(Stream(3, 8, seed=0), 3)
-    assert [len(batch) for batch in batches] == [8, 8, 8]
-    keys = [key for batch in batches for key in batch]
-    assert len(set(keys)) == 24  # the same image comes again in another pass, augmented anew
-    assert sorted(keys) == [(round_, i) for round_ in range(8) for i in range(3)]
-
-
-def test_the_order_follows_the_seed() -> None:
-    assert taken(Stream(10, 4, seed=1), 3) == taken(Stream(10, 4, seed=1), 3)
-    assert taken(Stream(10, 4, seed=1), 3) != taken(Stream(10, 4, seed=2), 3)
-
-
-@pytest.mark.parametrize(("batch", "world"), [(4, 2), (5, 2), (7, 3)])
-def test_the_shares_of_all_processes_join_to_the_batch_of_one(batch: int, world: int) -> None:
-    whole = taken(Stream(11, batch, seed=3), 6)
-    shares = [taken(Stream(11, batch, 3, rank, world), 6) for rank in range(world)]
-    assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == whole
-
-
-def test_a_stream_started_later_continues_as_if_it_had_never_stopped() -> None:
-    assert taken(Stream(7, 3, seed=0, start=4), 6) == taken(Stream(7, 3, seed=0), 10)[4:]
 
 
 def test_a_sample_depends_on_seed_pass_and_index_alone() -> None:
@@ -96,7 +62,7 @@ def test_drawing_a_sample_leaves_the_random_state_alone() -> None:
 
 def test_the_number_of_workers_changes_nothing() -> None:
     def batches(workers: int) -> list[Batch]:
-        loader = training_batches(samples(), Stream(5, 4, seed=0), workers, pin=False)
+        loader = make_train_loader(samples(), EndlessBatchSampler(5, 4, seed=0), workers, pin_memory=False)
         return list(itertools.islice(loader, 4))
 
     for alone, helped in zip(batches(0), batches(2), strict=True):
@@ -113,7 +79,7 @@ def test_without_augmentation_a_sample_is_the_image_itself() -> None:
 
 def test_windows_are_drawn_also_without_augmentation() -> None:
     data = samples(augment=None, sizing=Sizing("crop", (16, 20)))
-    drawn = [data[round_, 0] for round_ in range(4)]
+    drawn = [data[pass_index, 0] for pass_index in range(4)]
     assert all(sample.image.shape == (3, 16, 20) for sample in drawn)
     assert not all(same(drawn[0], sample) for sample in drawn[1:])
 
@@ -121,23 +87,6 @@ def test_windows_are_drawn_also_without_augmentation() -> None:
 def test_fitted_samples_have_the_size_of_the_sizing() -> None:
     for fit in ("resize", "pad", "crop"):
         assert samples(sizing=Sizing(fit, (40, 48)))[0, 0].image.shape == (3, 40, 48)
-
-
-def test_a_batch_keeps_names_images_and_masks_together() -> None:
-    data = samples(augment=None)
-    batch = collate([data[0, 4], data[0, 1]])
-    assert len(batch) == 2 and batch.names == ("train-004", "train-001")
-    assert torch.equal(batch.images[1], data[0, 1].image)
-    assert torch.equal(batch.targets["mask"][0], data[0, 4].targets["mask"])
-
-
-def test_8_bit_and_16_bit_images_meet_as_floats() -> None:
-    targets = {"mask": torch.zeros(2, 2, dtype=torch.uint8)}
-    eight = Example("a", torch.full((3, 2, 2), 51, dtype=torch.uint8), targets)
-    sixteen = Example("b", torch.full((3, 2, 2), 0.5), targets)
-    batch = collate([eight, sixteen])
-    assert torch.allclose(batch.images[:, 0, 0, 0], torch.tensor([0.2, 0.5]))
-    assert torch.equal(as_float(eight.image), batch.images[0])
 
 
 def first_release(sample: Sample, size: tuple[int, int], values: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,13 +120,13 @@ def first_release(sample: Sample, size: tuple[int, int], values: dict[str, Any])
 @pytest.mark.parametrize("option", ["standard", "light", "none"])
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 def test_the_options_of_the_first_release_draw_what_they_always_drew(option: str, size: tuple[int, int]) -> None:
-    values = to_dict(compose("train", [f"augment={option}"]))["augment"]
+    values = compose("train", [f"augment={option}"])["augment"]
     crop = Sizing("crop", size)
     data = samples(seed=5, augment=build(values, "augment"), sizing=crop if size != (32, 32) else None)
-    for round_, index in itertools.product(range(4), range(5)):
-        torch.manual_seed(derive_seed(5, round_, index))
+    for pass_index, index in itertools.product(range(4), range(5)):
+        torch.manual_seed(derive_seed(5, pass_index, index))
         image, mask = first_release(data.data.sample(data.names[index]), size, values)
-        found = data.sample((round_, index))
+        found = data.sample((pass_index, index))
         assert torch.equal(found.image, image) and torch.equal(found.mask, mask) and mask.dtype == torch.uint8
 
 

@@ -1,12 +1,14 @@
-"""What one look measures, against the plain way to measure it."""
+"""Class counts and edge alignment, compared with the plain way to measure them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from segrun.data.scan import record as looking
-from segrun.data.scan.record import STRIDES, alignment, counted, reduced
+from segrun.data.scan import class_counts
+from segrun.data.scan.alignment import edge_alignment, reduce_image
+from segrun.data.scan.class_counts import count_classes
+from segrun.data.scan.record import STRIDES
 from segrun.types import VOID
 
 
@@ -23,12 +25,12 @@ def left_at(mask: np.ndarray, classes: int, stride: int) -> list[int]:
 def test_pixels_and_what_each_stride_leaves_are_those_counted_cell_by_cell(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "ROWS", 32)  # several bands
+    monkeypatch.setattr(class_counts, "ROWS", 32)  # several bands
     rng = np.random.default_rng(size[0])
     coarse = rng.integers(0, 5, (-(-size[0] // 3), -(-size[1] // 3)), dtype=np.uint8)
     mask = np.kron(coarse, np.ones((3, 3), np.uint8))[: size[0], : size[1]].copy()
     mask[mask == 4] = VOID
-    counts, void = counted(mask, classes=6)
+    counts, void = count_classes(mask, classes=6)
     assert counts[0].tolist() == [int((mask == c).sum()) for c in range(6)] and void == int((mask == VOID).sum())
     for row, stride in enumerate(STRIDES, 1):
         assert counts[row].tolist() == left_at(mask, 6, stride)
@@ -38,12 +40,12 @@ def test_a_thin_line_is_lost_at_coarse_strides_and_a_block_is_not() -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 9:11] = 1
     mask[32:, 32:] = 2
-    counts, _ = counted(mask, 3)
+    counts, _ = count_classes(mask, 3)
     assert counts[:, 1].tolist() == [128, 128, 0, 0, 0] and counts[:, 2].tolist() == [1024] * 5
 
 
 def test_a_mask_that_is_void_throughout_counts_nothing() -> None:
-    counts, void = counted(np.full((10, 12), VOID, np.uint8), 3)
+    counts, void = count_classes(np.full((10, 12), VOID, np.uint8), 3)
     assert not counts.any() and void == 120
 
 
@@ -57,24 +59,24 @@ def square(top: int, left: int, noise: int = 60) -> tuple[np.ndarray, np.ndarray
 
 def test_alignment_tells_an_images_own_mask_from_another() -> None:
     (image, own), (_, other) = square(10, 20), square(45, 70)
-    assert alignment(reduced(image), own) > 0.95
-    assert abs(alignment(reduced(image), other)) < 0.2
-    assert alignment(reduced(image // 3 + 20), own) > 0.95  # light and contrast do not matter
+    assert edge_alignment(reduce_image(image), own) > 0.95
+    assert abs(edge_alignment(reduce_image(image), other)) < 0.2
+    assert edge_alignment(reduce_image(image // 3 + 20), own) > 0.95  # light and contrast do not matter
 
 
 def test_alignment_is_the_area_under_the_curve() -> None:
     image, mask = square(10, 20, noise=200)
-    small = reduced(image).astype(int)
+    small = reduce_image(image).astype(int)
     steep, edge = [], []
     for axis in (0, 1):
         steep.append(np.abs(np.diff(small, axis=axis + 1)).sum(0).ravel())
         edge.append(np.diff(mask.astype(int), axis=axis).ravel() != 0)
     edges, rest = np.concatenate(steep)[np.concatenate(edge)], np.concatenate(steep)[~np.concatenate(edge)]
     above = (edges[:, None] > rest).mean() + 0.5 * (edges[:, None] == rest).mean()
-    assert alignment(reduced(image), mask) == pytest.approx(2 * above - 1)
+    assert edge_alignment(reduce_image(image), mask) == pytest.approx(2 * above - 1)
 
 
 def test_without_edges_between_labels_nothing_is_said_of_the_alignment() -> None:
     image, mask = square(10, 20)
-    assert np.isnan(alignment(reduced(image), np.zeros_like(mask)))
-    assert np.isnan(alignment(reduced(image), np.where(mask == 1, 1, VOID).astype(np.uint8)))
+    assert np.isnan(edge_alignment(reduce_image(image), np.zeros_like(mask)))
+    assert np.isnan(edge_alignment(reduce_image(image), np.where(mask == 1, 1, VOID).astype(np.uint8)))
