@@ -1,4 +1,4 @@
-"""Tables of a user's: CSV files whose header names their columns."""
+"""CSV files of the user, whose header names the columns."""
 
 from __future__ import annotations
 
@@ -9,56 +9,78 @@ from pathlib import Path, PurePosixPath
 from segrun.errors import RequestError
 
 
-def rows(file: Path, columns: Sequence[str], key: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """(line, the values of these columns) of each row of a UTF-8 file; other columns are not read.
+def read_rows(file: Path, columns: Sequence[str], key: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Read some columns of a UTF-8 CSV file.
 
-    key: of the config that named the file.
+    Args:
+        file: The file. Other columns are ignored.
+        columns: Names of the columns to read.
+        key: The config key that names the file, for messages.
+
+    Yields:
+        Line number, and one value per column.
 
     Raises:
-        RequestError: a file or row that cannot be read, with its line.
+        RequestError: The file or one of its rows cannot be read. The message names the line.
     """
-    wanted = " and ".join(columns)
+    names = " and ".join(columns)
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines, strict=True, skipinitialspace=True)
-            if not set(columns) <= set(table.fieldnames or ()):
-                raise RequestError(f"{file}:1: the header is to name the columns {wanted}: {','.join(columns)}")
+            header = table.fieldnames or ()
+            if not set(columns) <= set(header):
+                raise RequestError(f"{file}:1: the header must name the columns {names}: {','.join(columns)}")
             for row in table:
                 values = tuple((row[column] or "").strip() for column in columns)
-                if not all(values) or None in row:
-                    held = f"{len(table.fieldnames or ())} values, {wanted} among them"
-                    raise RequestError(f"{file}:{table.line_num}: is to hold {held}. Correct it or leave it out.")
+                too_long = None in row  # where csv puts values beyond the last column
+                if too_long or not all(values):
+                    raise RequestError(
+                        f"{file}:{table.line_num}: a row must have {len(header)} values, including {names}. "
+                        "Correct the row or remove it."
+                    )
                 yield table.line_num, values
     except OSError as error:
         raise RequestError(f"{key}={file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{file}: is no UTF-8 text ({error.reason}). Save it as CSV in UTF-8.") from error
+        raise RequestError(f"{file}: not UTF-8 text ({error.reason}). Save it as CSV in UTF-8.") from error
     except csv.Error as error:
         raise RequestError(f"{file}:{table.reader.line_num}: {error}. Correct the line.") from error
 
 
-def by_image(file: Path, column: str, key: str) -> dict[str, str]:
-    """The column `column` by image, which is named as in a data set, with or without the suffix of an image file.
+def read_column(file: Path, column: str, key: str) -> dict[str, str]:
+    """Read one value per image from a file with the columns `image` and `column`.
+
+    Args:
+        file: The file. Images are named as in the dataset, with or without the suffix of an image file.
+        column: Name of the column with the values.
+        key: The config key that names the file, for messages.
+
+    Returns:
+        The values by image name without suffix.
 
     Raises:
-        RequestError: as `rows`, or one image with two values.
+        RequestError: See `read_rows`; or one image has two values.
     """
-    found: dict[str, str] = {}
-    for line, (image, value) in rows(file, ("image", column), key):
-        name = without_suffix(image)
-        if found.setdefault(name, value) != value:
-            raise RequestError(f"{file}:{line}: {name} is {value!r} here and {found[name]!r} above.")
-    return found
+    values: dict[str, str] = {}
+    for line, (image, value) in read_rows(file, ("image", column), key):
+        name = _without_image_suffix(image)
+        first = values.setdefault(name, value)
+        if first != value:
+            raise RequestError(f"{file}:{line}: {name} is {value!r} here and {first!r} above. Keep one of them.")
+    return values
 
 
-def without_suffix(image: str) -> str:
-    from PIL import Image
+def find_row(name: str, rows: Mapping[str, str]) -> str | None:
+    """The key of `rows` for an image: its name in the dataset, or else the last part of its name; None if neither."""
+    for candidate in (name, PurePosixPath(name).name):
+        if candidate in rows:
+            return candidate
+    return None
+
+
+def _without_image_suffix(image: str) -> str:
+    from PIL import Image  # imported here, since Pillow looks for all its formats
 
     path = PurePosixPath(image)
-    known = path.suffix.lower() in Image.registered_extensions()  # in `slide.2` nothing is a suffix
-    return str(path.with_suffix("")) if known else image
-
-
-def row_of(name: str, known: Mapping[str, str]) -> str | None:
-    """The key of `known` that means this image: its name in the data set, or the last part of it alone."""
-    return next((row for row in (name, PurePosixPath(name).name) if row in known), None)
+    is_image_suffix = path.suffix.lower() in Image.registered_extensions()  # `slide.2` has no suffix
+    return str(path.with_suffix("")) if is_image_suffix else image

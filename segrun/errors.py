@@ -1,4 +1,4 @@
-"""What the user is told when something is wrong: one or two lines, with the cure."""
+"""Errors whose message is all that the user sees: what is wrong, with value and place, and what to do."""
 
 from __future__ import annotations
 
@@ -9,56 +9,75 @@ from typing import Any
 
 
 class SegrunError(Exception):
-    """A failure on the way. The message is all that the user sees; exit status 1."""
+    """A failure during a command.
+
+    Attributes:
+        status: Exit status of the command.
+    """
 
     status = 1
 
 
 class RequestError(SegrunError):
-    """The request itself is wrong (an option, a path, a combination); exit status 2."""
+    """The request itself is wrong: an option, a path or a combination of them."""
 
     status = 2
 
 
 class MissingExtraError(RequestError):
-    """A library of one of the extras is not installed."""
+    """A library of one of segrun's extras is not installed."""
 
 
 class DataError(RequestError):
-    """The data is not what the request says it is: a file, its value and its place are named."""
+    """The data does not match the request. The message names the file, the value and where it is."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, after saving; exit status 130. No Exception: nothing may swallow it."""
+    """Ctrl-C or SIGTERM, raised after the state was saved. It is no `Exception`, so that nothing swallows it.
+
+    Attributes:
+        status: Exit status of the command.
+    """
 
     status = 130
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A sentence naming the known words nearest to `word`, or all of them where none is near."""
+    """A sentence that names the known words most similar to `word`, or all of them where none is similar."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {join_names(known, 24)}." if known else "It has none yet."
+    similar = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if similar:
+        return f"Did you mean {' or '.join(similar)}?"
+    return f"Known: {join_names(known, 24)}." if known else "None are known."
 
 
-def join_names(items: Iterable[object], most: int = 5) -> str:
-    """`a, b, c and 7 more`: enough to find the place, never a screenful."""
-    words = [str(item) for item in items]
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+def join_names(names: Iterable[object], limit: int = 5) -> str:
+    """`a, b, c and 7 more`: the first names and the number of the others.
+
+    Args:
+        names: Anything with a readable `str`.
+        limit: Number of names that are written out.
+    """
+    words = [str(name) for name in names]
+    more = len(words) - limit
+    text = ", ".join(words[:limit])
+    return f"{text} and {more} more" if more > 0 else text
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """A module that one of segrun's extras brings.
+    """Import a module that one of segrun's extras installs.
+
+    Args:
+        module: Dotted name.
+        extra: Name of the extra in pyproject.toml.
 
     Raises:
-        MissingExtraError: it is not installed; the line that installs it is named.
+        MissingExtraError: The module is not installed. The message holds the command that installs it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
-            raise
+        missing_package = (error.name or "").partition(".")[0]
+        if missing_package != module.partition(".")[0]:
+            raise  # the module is there, but one of its own imports is not
         raise MissingExtraError(f"{module} is not installed: pip install 'segrun[{extra}]'") from error

@@ -1,4 +1,4 @@
-"""What the loop tells: frozen events. Observers only report."""
+"""Events of a training, for terminal, files and trackers. Observers only report; they change nothing."""
 
 from __future__ import annotations
 
@@ -6,32 +6,65 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # metrics imports torch, which not every observer needs
     from segrun.metrics import Scores
-    from segrun.transfer.plan import Phase
 
 
 @dataclass(frozen=True)
 class PhaseStarted:
-    phase: Phase
+    """A phase of the plan has started.
+
+    Attributes:
+        name: Name of the phase.
+        index: Its position in the plan, from 0.
+        parameters: Number of trained values.
+    """
+
+    name: str
     index: int
-    parameters: int  # that learn
+    parameters: int
 
 
 @dataclass(frozen=True)
 class StepDone:
-    step: int  # of the run, from 1
-    steps: int  # in all
-    epoch: int  # from 1
+    """An optimizer step is done.
+
+    Attributes:
+        step: Number of the step in the run, from 1.
+        steps: Number of steps of the whole run.
+        epoch: Number of the epoch, from 1.
+        loss: What the step minimised.
+        lr: Base learning rate of the step.
+        images: Number of images in the step, over all processes.
+    """
+
+    step: int
+    steps: int
+    epoch: int
     loss: float
-    lr: float  # the base rate at this step
+    lr: float
     images: int
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """Losses are means over the epoch, rates those of its last step; scores where this epoch looked at val.
-    losses: of each task, unweighted, and of each term; weights: of the tasks, where there are several."""
+    """An epoch is done.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        epochs: Number of epochs of the whole run.
+        phase: Name of the phase.
+        step: Number of steps done so far.
+        loss: Mean over the epoch of what the steps minimised.
+        losses: Mean over the epoch of each task's unweighted loss and each regularizer's penalty, by name.
+        weights: Weight of each task's loss; empty where there is one task.
+        lr: Learning rate of each trained part in the last step of the epoch.
+        seconds: Time spent in steps.
+        images_per_second: Images per second of that time, over all processes.
+        val: Scores on val; None where this epoch was not evaluated.
+        val_loss: Loss on val; None where this epoch was not evaluated.
+        best: Whether it is the best epoch so far.
+    """
 
     epoch: int
     epochs: int
@@ -40,7 +73,7 @@ class EpochDone:
     loss: float
     losses: Mapping[str, float]
     weights: Mapping[str, float]
-    lr: Mapping[str, float]  # by part
+    lr: Mapping[str, float]
     seconds: float
     images_per_second: float
     val: Scores | None
@@ -50,8 +83,15 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class PhaseEnded:
-    phase: Phase
-    audited: int  # frozen tensors that were compared
+    """A phase of the plan is done, and its frozen tensors are unchanged.
+
+    Attributes:
+        name: Name of the phase.
+        audited_tensors: Number of frozen tensors that were compared.
+    """
+
+    name: str
+    audited_tensors: int
 
 
 Event = PhaseStarted | StepDone | EpochDone | PhaseEnded

@@ -1,4 +1,4 @@
-"""Whole files or none: written under a temporary name, then renamed."""
+"""Writing files completely or not at all, and making folders."""
 
 from __future__ import annotations
 
@@ -15,50 +15,58 @@ from segrun.errors import RequestError
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Give a temporary path beside `path` to write to, and rename it to `path` if the block raises nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
-        part.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Write a UTF-8 text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, values: Any) -> None:
+    """Write an indented JSON file atomically."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def create_dir(path: Path) -> Path:
-    """Make a folder that nobody else has: `path`, or `path_2`, `path_3` … where it is taken.
+    """Make a new folder: `path`, or `path_2`, `path_3` and so on where it exists already.
+
+    Returns:
+        The folder that was made.
 
     Raises:
-        RequestError: it cannot be made.
+        RequestError: It cannot be made.
     """
     ensure_dir(path.parent)
-    for number in itertools.count(1):
-        place = path if number == 1 else path.with_name(f"{path.name}_{number}")
-        with contextlib.suppress(FileExistsError):
-            place.mkdir()
-            return place
-    raise AssertionError
+    folder = path
+    for number in itertools.count(2):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            folder = path.with_name(f"{path.name}_{number}")
+        else:
+            break
+    return folder
 
 
 def ensure_dir(path: Path) -> Path:
-    """Make a folder to write to.
+    """Make a folder where it is missing, and check that it can be written to.
 
     Raises:
-        RequestError: it cannot be made or written.
+        RequestError: It cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        test_file = path / f".{os.getpid()}.probe"
+        test_file.touch()
+        test_file.unlink()
     except OSError as error:
         raise RequestError(f"{path}: cannot be written ({error.strerror or error}). Choose another folder.") from error
     return path

@@ -1,4 +1,4 @@
-"""Plain dataclasses that every room knows."""
+"""Plain dataclasses for classes, samples and batches."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# The one value that means "no label here", whatever value the files use. Masks are uint8 inside segrun.
+# The class index that means "no label here", whatever value the files use. Masks are uint8 inside segrun.
 VOID = 255
 Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """The classes in the order of their indices, with the colours they are drawn in."""
+    """The classes in the order of their indices.
+
+    Attributes:
+        names: One name per class.
+        palette: One RGB colour per class, for drawing masks.
+    """
 
     names: tuple[str, ...]
     palette: tuple[Colour, ...]
@@ -27,17 +32,25 @@ class ClassMap:
 
     @classmethod
     def of(cls, classes: Sequence[str] | Mapping[str, Sequence[int]]) -> ClassMap:
-        """From names, or from names with colours; colours not given are PASCAL VOC's."""
+        """Build from class names, or from a mapping of class names to RGB colours.
+
+        Without colours, those of PASCAL VOC are used.
+        """
         names = tuple(str(name) for name in classes)
-        if isinstance(classes, Mapping):
-            given = [tuple(int(v) for v in colour) for colour in classes.values()]
-            return cls(names, tuple((c[0], c[1], c[2]) for c in given))
-        return cls(names, tuple(voc_colour(index) for index in range(len(names))))
+        if not isinstance(classes, Mapping):
+            return cls(names, tuple(voc_colour(index) for index in range(len(names))))
+        palette = []
+        for colour in classes.values():
+            red, green, blue, *_ = (int(value) for value in colour)
+            palette.append((red, green, blue))
+        return cls(names, tuple(palette))
 
 
 def voc_colour(index: int) -> Colour:
-    """The colour of a class in PASCAL VOC's palette (Everingham et al., IJCV 2010): the bits of the index,
-    three at a time, fill the channels from the highest bit down."""
+    """The colour of a class in the palette of PASCAL VOC (Everingham et al., IJCV 2010).
+
+    The bits of the index, three at a time, fill the three channels from the highest bit down.
+    """
     channels = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):
@@ -47,8 +60,13 @@ def voc_colour(index: int) -> Colour:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image. image: (C, H, W), uint8, or float32 in [0, 1] where the file has more than 8 bits;
-    mask: (H, W) uint8 class indices, VOID where there is no label."""
+    """One labelled image.
+
+    Attributes:
+        name: Its name in the dataset.
+        image: (C, H, W), uint8, or float32 in [0, 1] where the file has more than 8 bits.
+        mask: (H, W) uint8 class indices, VOID where there is no label.
+    """
 
     name: str
     image: Tensor
@@ -57,7 +75,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Example:
-    """A sample as the training sees it. targets: of each task, the mask under "mask"."""
+    """An augmented sample with the targets of all tasks.
+
+    Attributes:
+        name: The sample's name in the dataset.
+        image: As in `Sample`.
+        targets: One target per task; the mask has the key "mask".
+    """
 
     name: str
     image: Tensor
@@ -66,7 +90,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (B, C, H, W) as in Sample; targets: of each task, the mask under "mask", (B, H, W)."""
+    """Examples of equal size, stacked.
+
+    Attributes:
+        names: One name per image.
+        images: (B, C, H, W), values as in `Sample`.
+        targets: One stacked target per task; the mask has the key "mask", (B, H, W).
+    """
 
     names: tuple[str, ...]
     images: Tensor
@@ -76,8 +106,15 @@ class Batch:
         return len(self.names)
 
 
-def for_the_eye(image: Tensor) -> NDArray[np.uint8]:
-    """(C, H, W) as in Sample → (H, W, 3) uint8: the first three channels, or the only one as grey."""
-    eight = image if image.dtype == torch.uint8 else (image * 255).round().byte()
-    shown = eight[:3] if len(eight) >= 3 else eight[:1].expand(3, -1, -1)
-    return shown.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]
+def to_display_rgb(image: Tensor) -> NDArray[np.uint8]:
+    """An image for display: the first three channels, or a single channel as grey.
+
+    Args:
+        image: (C, H, W), values as in `Sample`.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    bytes_ = image if image.dtype == torch.uint8 else (image * 255).round().byte()
+    rgb = bytes_[:3] if len(bytes_) >= 3 else bytes_[:1].expand(3, -1, -1)
+    return rgb.permute(1, 2, 0).contiguous().numpy()  # type: ignore[no-any-return]

@@ -42,7 +42,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEGRUN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr("segrun.models.weights.sources._from_host", _no_network)
+    monkeypatch.setattr("segrun.models.weights.fetching.download_from_host", _no_network)
     torch.manual_seed(0)
     return tmp_path
 
@@ -56,14 +56,14 @@ def stopped_after(steps: int) -> Iterator[list[int]]:
     """Inside, the training is told to stop in its n-th step, counted over all runs; gives a list of the steps."""
     from segrun.engine import loop
 
-    step, done = loop.step, []
+    step, done = loop.train_step, []
 
     def told(*args: Any, stopping: bool, seed: int) -> Any:
         done.append(1)
         return step(*args, stopping=len(done) == steps, seed=seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "step", told)
+        patch.setattr(loop, "train_step", told)
         yield done
 
 

@@ -88,7 +88,7 @@ def test_void_pixels_count_for_nothing() -> None:
 def test_a_class_absent_from_truth_and_prediction_is_left_out_and_named() -> None:
     pairs = pictures(absent=2)
     found = scored(pairs)
-    assert found.absent == ("car",)
+    assert found.absent_classes == ("car",)
     assert math.isnan(float(found.iou[2]))
     ious = [tp / (tp + fp + fn) for tp, fp, fn in (sets(pairs, label) for label in (0, 1, 3))]
     assert found.miou == found.miou_present == pytest.approx(sum(ious) / 3)
@@ -97,7 +97,7 @@ def test_a_class_absent_from_truth_and_prediction_is_left_out_and_named() -> Non
 def test_a_class_predicted_but_not_there_scores_0_and_counts_in_miou_alone() -> None:
     truth, guess = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 2, 1, 1]])
     found = scored([(guess, truth)])
-    assert found.iou[:3].tolist() == [0.5, 1, 0] and found.absent == ("tree",)
+    assert found.iou[:3].tolist() == [0.5, 1, 0] and found.absent_classes == ("tree",)
     assert found.miou == pytest.approx(0.5)
     assert found.miou_present == pytest.approx(0.75)
 
@@ -110,7 +110,7 @@ def test_a_class_never_found_has_recall_0_and_no_precision() -> None:
 
 def test_nothing_but_void_gives_no_scores_and_no_error() -> None:
     found = scored([(torch.zeros(2, 2), torch.full((2, 2), VOID))])
-    assert math.isnan(found.miou) and math.isnan(found.accuracy) and found.absent == NAMES
+    assert math.isnan(found.miou) and math.isnan(found.accuracy) and found.absent_classes == NAMES
     assert found.summary()["miou"] is None
 
 
@@ -123,7 +123,7 @@ def test_large_counts_stay_exact() -> None:
 
 def test_the_summary_is_plain_json_with_null_for_no_score() -> None:
     summary = json.loads(json.dumps(scored(pictures(absent=1)).summary(), allow_nan=False))
-    assert summary["class_absent"] == ["road"]
+    assert summary["absent"] == ["road"]
     assert summary["per_class"]["road"] == {"iou": None, "dice": None, "precision": None, "recall": None}
     ious = [row["iou"] for row in summary["per_class"].values() if row["iou"] is not None]
     assert summary["miou"] == pytest.approx(sum(ious) / 3, abs=1e-6)

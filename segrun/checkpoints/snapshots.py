@@ -1,4 +1,4 @@
-"""Weights that a run goes back to: its start, the ends of phases, what terms remember."""
+"""Snapshots: weights that a run returns to, such as its start, the ends of phases, and the memory of regularizers."""
 
 from __future__ import annotations
 
@@ -12,51 +12,67 @@ from segrun.errors import SegrunError
 from segrun.files import atomic_write
 from segrun.models.parts import Weights
 
-START = "start"
+START = "start"  # the snapshot of all weights before the first step
 
 
 class Snapshots:
-    """Tensors by name, each stored once: what is there is read, never made again, so that a resumed run holds on
-    to the same weights as the one that was interrupted.
+    """Tensors by name. Each snapshot is made once, so that a resumed run uses that of the interrupted one.
 
-    folder: where the files are; None: in memory alone. writes: False where another process does.
+    Args:
+        folder: Where the files are; None: snapshots are only kept in memory.
+        writes: Whether this process writes the files; otherwise another one does.
     """
 
     def __init__(self, folder: Path | None = None, writes: bool = True) -> None:
-        self.folder, self.writes = folder, writes
-        self._known: dict[str, Weights] = {}
+        self.folder = folder
+        self.writes = writes
+        self._loaded: dict[str, Weights] = {}
 
     def get_or_create(self, name: str, make: Callable[[], Weights] | None = None) -> Weights:
-        """What is stored under the name, on the CPU; made and stored first if there is nothing.
+        """The snapshot of this name, on the CPU.
+
+        Args:
+            name: Name of the snapshot.
+            make: Gives the tensors where the snapshot does not exist; they are copied. None: it must exist, because the
+                weights have changed since it was made.
 
         Raises:
-            SegrunError: there is nothing, and no `make`: it was stored once, and weights have changed since.
+            SegrunError: It does not exist and `make` is None, or its file cannot be read.
         """
-        if name not in self._known and not self._read(name):
-            if make is None:
-                raise SegrunError(
-                    f"{self.folder}/{name}.pt is gone: the run cannot go on without the weights it holds on to. "
-                    "Put it back beside last.ckpt, or start anew."
-                )
-            made = {key: value.detach().cpu().clone() for key, value in make().items()}
-            self._known[name] = made
-            if self.folder is not None and self.writes:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with atomic_write(self.folder / f"{name}.pt") as part:
-                    torch.save(made, part)
-        return self._known[name]
+        if name not in self._loaded:
+            weights = self._read(name)
+            if weights is None:
+                weights = self._create(name, make)
+            self._loaded[name] = weights
+        return self._loaded[name]
 
     def remove(self) -> None:
-        """Delete the files: a finished run needs them no more."""
+        """Delete the files, which a finished run no longer needs."""
         if self.folder is not None and self.folder.is_dir():
             shutil.rmtree(self.folder)
 
-    def _read(self, name: str) -> bool:
-        path = None if self.folder is None else self.folder / f"{name}.pt"
-        if path is None or not path.is_file():
-            return False
+    def _read(self, name: str) -> Weights | None:
+        if self.folder is None:
+            return None
+        path = self.folder / f"{name}.pt"
+        if not path.is_file():
+            return None
         try:
-            self._known[name] = torch.load(path, map_location="cpu", weights_only=True)
+            weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise SegrunError(f"{path}: cannot be read; the run cannot go on without it. Start it anew.") from error
-        return True
+            raise SegrunError(
+                f"{path}: cannot be read, and the run cannot continue without it. Start a new run."
+            ) from error
+        return weights
+
+    def _create(self, name: str, make: Callable[[], Weights] | None) -> Weights:
+        if make is None:
+            raise SegrunError(
+                f"{self.folder}/{name}.pt is gone, and the run cannot continue without it. Restore it or start over."
+            )
+        weights = {key: value.detach().cpu().clone() for key, value in make().items()}
+        if self.folder is not None and self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / f"{name}.pt") as temporary:
+                torch.save(weights, temporary)
+        return weights

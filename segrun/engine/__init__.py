@@ -1,1 +1,1 @@
-"""Carrying a plan out: the loop, scoring, predicting, checkpoints."""
+"""Carries a plan out: training loop, optimizer step, optimizers and schedules."""

@@ -1,11 +1,10 @@
-"""The training loop: phases in, events out."""
+"""The training loop: carries the phases of a plan out and emits events."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import fmean
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,20 +12,30 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from segrun.checkpoints.checkpoint import Progress
 from segrun.checkpoints.snapshots import START
-from segrun.data.loader.batches import derive_seed
-from segrun.device import memory_layout
-from segrun.engine.average import moving_average
-from segrun.engine.batch_preview import measured_rates, probe
-from segrun.engine.objective import Objective, bind, compared
-from segrun.engine.optimizers import grouped, named_state, restore_state, set_rates
-from segrun.engine.recipe import CheckpointSink, EpochData, TrainRecipe, curves
+from segrun.data.loader.seeds import derive_seed
+from segrun.device import any_rank_stopping, copy_from_first_process, memory_layout, release_prepared
+from segrun.engine.batch_preview import make_batch_preview, measure_lr_multipliers
+from segrun.engine.ema import make_ema
+from segrun.engine.objective import make_objective
+from segrun.engine.optimizers import (
+    State,
+    balance_group,
+    lr_by_part,
+    named_state,
+    parameter_groups,
+    restore_state,
+    set_lr_multipliers,
+)  # fmt: skip
+from segrun.engine.progress import Progress
+from segrun.engine.recipe import CheckpointSink, EpochData, TrainRecipe, epoch_segments
 from segrun.engine.selection import update_best
-from segrun.engine.signals import Stop
-from segrun.engine.step import step
+from segrun.engine.signals import StopSignal
+from segrun.engine.state import restore_balance_and_scaler, training_state
+from segrun.engine.step import train_step
 from segrun.errors import Interrupted
 from segrun.events import Emit, EpochDone, PhaseEnded, PhaseStarted, StepDone
+from segrun.inference.evaluation import Evaluation
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.task import Task
 from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
@@ -40,223 +49,201 @@ def fit(
     tasks: Sequence[Task],
     recipe: TrainRecipe,
     data: EpochData,
-    store: CheckpointSink,
+    sink: CheckpointSink,
     accelerator: Accelerator,
     emit: Emit,
     resume: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Carry the plan out; the model ends with the last step's weights, `store.best` has had the best ones.
+    """Carry a plan out. The model ends with the weights of the last step; `sink.save_best` has received the best ones.
 
-    resume: the `training` of a last.ckpt, whose weights the model already holds. The result is bit for bit
-    that of an uninterrupted run (same device kind, deterministic operations).
+    Args:
+        model: The model with its initial weights, or with those of the last.ckpt to resume from.
+        plan: The phases.
+        tasks: The tasks, one of them primary.
+        recipe: How the model is trained.
+        data: Training batches and evaluation.
+        sink: Where states are stored.
+        accelerator: Device, precision and processes.
+        emit: Receives the events.
+        resume: `training` of the last.ckpt. On the same kind of device and with deterministic operations, the result
+            is bit for bit that of an uninterrupted run.
 
     Raises:
-        SegrunError: a loss that is no number, or a failed freeze audit; the last epoch's state is stored.
-        Interrupted: after Ctrl-C or SIGTERM, when the state is stored.
+        SegrunError: The loss is not finite, or frozen tensors have changed. The state of the last epoch is stored.
+        Interrupted: After Ctrl-C or SIGTERM, when the state has been stored.
     """
-    settings, balance = recipe.settings, recipe.balance
+    settings = recipe.settings
     plan.check(model.parts())
     layout = memory_layout(settings.channels_last, accelerator.device.type == "cuda")
     model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     progress = Progress(**resume["progress"]) if resume else Progress()
-    average = moving_average(model, settings.ema, resume and resume["average"])
+    ema = make_ema(model, settings.ema, resume["average"] if resume else None)
     if resume:
-        balance.load_state_dict(resume["balance"])
-        if accelerator.scaler is not None and resume.get("scaler"):
-            accelerator.scaler.load_state_dict(resume["scaler"])
-    store.snapshots.get_or_create(START, None if resume else model.state_dict)
+        restore_balance_and_scaler(resume, recipe.balance, accelerator)
+    sink.snapshots.get_or_create(START, None if resume else model.state_dict)
+    optimizer_state = dict(resume["optimizer"]) if resume else {}
+    lr_multipliers = dict(resume["rates"]) if resume else {}
     training = _Training(
-        model, plan, tasks, recipe, data, store, accelerator, emit, progress, average,
-        dict(resume["optimizer"]) if resume else {}, dict(resume["rates"]) if resume else {},
-        lambda: data.batches(progress.step * settings.accumulate),
-    )  # fmt: skip
-    last_epoch = 0
+        model, plan, tasks, recipe, data, sink, accelerator, emit, progress, ema, optimizer_state, lr_multipliers
+    )
+    end_epoch = 0
     try:
         for index, phase in enumerate(plan.phases):
-            last_epoch += phase.epochs
-            if progress.epoch < last_epoch and not progress.ended:
-                training.phase(index, phase, last_epoch)
+            end_epoch += phase.epochs
+            if progress.epoch < end_epoch and not progress.ended:
+                training.run_phase(index, phase, end_epoch)
     finally:
-        training.batches = iter(())  # the loader's workers end with the stream, whoever still holds a traceback
+        training.batches = iter(())  # ends the loader's workers, even if a traceback still refers to `training`
     return progress
 
 
 @dataclass
 class _Training:
-    """A training under way. optimizer_state, rates: by parameter name, over the change of phases; upcoming: the stream
-    from the batch on that the next step begins with."""
+    """The state of a running training.
+
+    Attributes:
+        optimizer_state: Optimizer state at the end of the previous phase, by parameter name.
+        lr_multipliers: Measured LR multipliers of the current epoch, by parameter name.
+    """
 
     model: Segmenter
     plan: Plan
     tasks: Sequence[Task]
     recipe: TrainRecipe
     data: EpochData
-    store: CheckpointSink
+    sink: CheckpointSink
     accelerator: Accelerator
     emit: Emit
     progress: Progress
-    average: AveragedModel | None
-    optimizer_state: dict[str, dict[str, Any]]
-    rates: dict[str, float]
-    upcoming: Callable[[], Iterator[Batch]]
+    ema: AveragedModel | None
+    optimizer_state: State
+    lr_multipliers: dict[str, float]
 
     def __post_init__(self) -> None:
         self.settings, self.parts = self.recipe.settings, self.model.parts()
-        self.ends = [sum(self.data.steps[: epoch + 1]) for epoch in range(len(self.data.steps))]
-        self.curves = curves(self.plan, [0, *self.ends])
-        self.batches = self.upcoming()
+        self.epoch_ends = [sum(self.data.steps[: epoch + 1]) for epoch in range(len(self.data.steps))]  # in steps
+        self.segments = epoch_segments(self.plan, self.data.steps)
+        self.batches = self.upcoming_batches()
         primary = next(task for task in self.tasks if task.primary)
-        self.probe = probe(self.upcoming, primary, self.settings, self.accelerator)
+        self.preview = make_batch_preview(self.upcoming_batches, primary, self.settings, self.accelerator)
+
+    def upcoming_batches(self) -> Iterator[Batch]:
+        """A new stream that starts with the first batch of the next step."""
+        return self.data.batches(self.progress.step * self.settings.accumulate)
 
     @property
-    def kept(self) -> nn.Module:
-        """The weights that are scored and kept."""
-        return self.average.module if self.average else self.model
+    def evaluated_model(self) -> nn.Module:
+        """The model whose weights are evaluated and kept: the moving average, if there is one."""
+        return self.ema.module if self.ema else self.model
 
-    def phase(self, index: int, phase: Phase, last_epoch: int) -> None:
-        model, accelerator, parts = self.model, self.accelerator, self.parts
-        self.index, self.last_epoch = index, last_epoch
-        self.learning = set_trainable(model, parts, phase)
-        self.optimizer = self.recipe.optimizer(
-            grouped(model, self.learning, self.recipe.optimizer, self.settings.decay_1d, apart=phase.rates is not None)
-            + self._balance_group()
-        )
+    def run_phase(self, index: int, phase: Phase, end_epoch: int) -> None:
+        """Train up to the end of a phase, whose last epoch has the number `end_epoch`."""
+        model, accelerator, balance = self.model, self.accelerator, self.recipe.balance
+        self.phase, self.phase_index, self.end_epoch = phase, index, end_epoch
+        self.trained = set_trainable(model, self.parts, phase)
+        factory, per_tensor = self.recipe.optimizer, phase.lr_multipliers is not None
+        groups = parameter_groups(model, self.trained, factory, self.settings.decay_1d, per_tensor)
+        self.optimizer = factory([*groups, *balance_group(balance.parameters(), factory)])
         restore_state(self.optimizer, self.optimizer_state)
-        self.objective = self._objective(phase)
-        self.audit = FreezeAudit(model, parts, phase)
-        wrapped = torch.compile(model) if self.settings.compile else model
-        self.trained, self.prepared = accelerator.prepare(wrapped, self.optimizer)
-        self.emit(PhaseStarted(phase, index, sum(p.numel() for p in model.parameters() if p.requires_grad)))
-        with Stop() as stop:
-            for epoch in range(self.progress.epoch, last_epoch):
-                self.epoch(epoch, phase, stop)
+        has_started = self.progress.step > sum(self.data.steps[: end_epoch - phase.epochs])
+        self.objective = make_objective(
+            model, self.plan, index, self.tasks, balance, self.sink.snapshots, self.preview, has_started, accelerator
+        )
+        self.audit = FreezeAudit(model, self.parts, phase)
+        compiled = torch.compile(model) if self.settings.compile else model
+        self.prepared_model, self.prepared_optimizer = accelerator.prepare(compiled, self.optimizer)
+        num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        self.emit(PhaseStarted(phase.name, index, num_trained))
+        with StopSignal() as stop:
+            for epoch in range(self.progress.epoch, end_epoch):
+                self.run_epoch(epoch, stop)
                 if self.progress.ended:
                     break
-        self.emit(PhaseEnded(phase, self.audit.check()))
+        self.emit(PhaseEnded(phase.name, self.audit.check()))
         self.optimizer_state = named_state(self.optimizer)
-        accelerator.unwrap_model(self.trained, keep_fp32_wrapper=False)
-        accelerator._models.clear()
-        accelerator._optimizers.clear()
+        release_prepared(accelerator, self.prepared_model)
 
-    def epoch(self, epoch: int, phase: Phase, stop: Stop) -> None:
-        progress = self.progress
-        if phase.rates is not None:
-            if progress.step == self.ends[epoch] - self.data.steps[epoch]:  # within an epoch the stored ones hold
-                self.rates = dict(measured_rates(self.model, phase.rates, self.probe, self.accelerator))
-            set_rates(self.optimizer, self.learning, self.rates)
+    def run_epoch(self, epoch: int, stop: StopSignal) -> None:
+        """Train up to the end of an epoch (from 0), evaluate it and store the state."""
+        progress, phase = self.progress, self.phase
+        if phase.lr_multipliers is not None:
+            is_epoch_start = progress.step == self.epoch_ends[epoch] - self.data.steps[epoch]
+            if is_epoch_start:  # a run that is resumed within an epoch has stored those of its start
+                rule = phase.lr_multipliers
+                self.lr_multipliers = measure_lr_multipliers(self.model, rule, self.preview, self.accelerator)
+            set_lr_multipliers(self.optimizer, self.trained, self.lr_multipliers)
         set_modes(self.model, self.parts, phase)
-        while progress.step < self.ends[epoch]:
-            self.step(epoch, stop)
+        while progress.step < self.epoch_ends[epoch]:
+            self.run_step(epoch, stop)
         progress.epoch = epoch + 1
-        balance = self.recipe.balance
-        means = {name: value / self.data.steps[epoch] for name, value in progress.losses.items()}
-        weights = balance.weights()
-        balance.epoch_done({task.name: means[task.name] for task in self.tasks})
-        looked, better = None, False
+        mean_losses = {name: total / self.data.steps[epoch] for name, total in progress.losses.items()}
+        task_weights = self.recipe.balance.weights()
+        self.recipe.balance.end_epoch({task.name: mean_losses[task.name] for task in self.tasks})
+        evaluation, is_best = None, False
         if progress.epoch % self.settings.eval_every == 0 or progress.epoch == self.plan.epochs:
-            if self.accelerator.num_processes > 1:  # each has its own batch statistics; the first one's are kept
-                for buffer in self.kept.buffers():
-                    torch.distributed.broadcast(buffer, 0)
-            looked = self.data.evaluate(self.kept)
-            better = update_best(progress, looked, self.settings, last_phase=phase is self.plan.phases[-1])
-        self.emit(
-            EpochDone(
-                epoch=progress.epoch,
-                epochs=self.plan.epochs,
-                phase=phase.name,
-                step=progress.step,
-                loss=progress.loss / self.data.steps[epoch],
-                losses=means,
-                weights=weights if len(self.tasks) > 1 else {},
-                lr=self._rates(phase, self.lr(progress.step - 1, epoch)),
-                seconds=progress.seconds,
-                images_per_second=progress.images / max(progress.seconds, 1e-9),
-                val=looked.scores if looked else None,
-                val_loss=looked.loss if looked else None,
-                best=better,
-            )
-        )
-        progress.total_seconds += progress.seconds
-        progress.loss, progress.losses, progress.seconds, progress.images = 0.0, {}, 0.0, 0
-        if better:
-            self.store.best(self.kept, progress)
-        if phase.keep and (progress.ended or progress.epoch == self.last_epoch):  # a resume begins behind the phase
-            self.store.snapshots.get_or_create(f"phase{self.index}", self.kept.state_dict)
-        self.save()
-        if any_rank_stopping(stop.asked, self.accelerator):
+            # each process has its own batch-norm statistics; those of the first one are kept
+            copy_from_first_process(self.accelerator, self.evaluated_model.buffers())
+            evaluation = self.data.evaluate(self.evaluated_model)
+            is_best = update_best(progress, evaluation, self.settings, last_phase=phase is self.plan.phases[-1])
+        self.emit(self._epoch_done(mean_losses, task_weights, evaluation, is_best))
+        progress.finish_epoch()
+        if is_best:
+            self.sink.save_best(self.evaluated_model, progress)
+        is_phase_end = progress.ended or progress.epoch == self.end_epoch
+        if phase.keep_weights and is_phase_end:  # before save_last, after which a resume continues with the next phase
+            self.sink.snapshots.get_or_create(f"phase{self.phase_index}", self.evaluated_model.state_dict)
+        self.save_last()
+        if any_rank_stopping(stop.requested, self.accelerator):
             raise Interrupted(f"Interrupted after epoch {progress.epoch} of {self.plan.epochs}; the state is saved.")
 
-    def step(self, epoch: int, stop: Stop) -> None:
+    def run_step(self, epoch: int, stop: StopSignal) -> None:
+        """One optimizer step."""
         progress, accelerator, seed = self.progress, self.accelerator, self.recipe.seed
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         window = [next(self.batches) for _ in range(self.settings.accumulate)]
-        lr = self.lr(progress.step, epoch)
+        lr = self.recipe.lr(progress.step, self.segments[epoch])
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["lr_scale"]
+            group["lr"] = lr * group["lr_multiplier"]
+        # new random numbers at each step, so that a resumed run draws those of an uninterrupted one
         torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
-        done = step(
-            self.trained, self.prepared, self.objective, window, self.settings, accelerator,
-            stopping=stop.asked, seed=derive_seed(seed, progress.step),
+        result = train_step(
+            self.prepared_model, self.prepared_optimizer, self.objective, window, self.settings, accelerator,
+            stopping=stop.requested, seed=derive_seed(seed, progress.step),
         )  # fmt: skip
-        if self.average:
-            self.average.update_parameters(self.model)
-        images = sum(map(len, window)) * accelerator.num_processes
-        progress.step += 1
-        progress.loss += done.loss
-        progress.losses = {name: progress.losses.get(name, 0.0) + value for name, value in done.each.items()}
-        progress.images += images
-        progress.seconds += time.perf_counter() - began
-        self.emit(StepDone(progress.step, self.ends[-1], epoch + 1, done.loss, lr, images))
-        if done.stopping:
+        if self.ema:
+            self.ema.update_parameters(self.model)
+        images = sum(len(batch) for batch in window) * accelerator.num_processes
+        progress.add_step(result.loss, result.losses, images)
+        progress.seconds += time.perf_counter() - start_time
+        self.emit(StepDone(progress.step, self.epoch_ends[-1], epoch + 1, result.loss, lr, images))
+        if result.stopping:
             self.audit.check()
-            self.save()
-            raise Interrupted(f"Interrupted after step {progress.step} of {self.ends[-1]}; the state is saved.")
+            self.save_last()
+            raise Interrupted(f"Interrupted after step {progress.step} of {self.epoch_ends[-1]}; the state is saved.")
 
-    def lr(self, step: int, epoch: int) -> float:
-        return self.recipe.lr(step, *self.curves[epoch])
-
-    def _rates(self, phase: Phase, lr: float) -> dict[str, float]:
-        """By part; where each tensor has its own, their mean."""
-        found = {}
-        for part, how in phase.learn.items():
-            measured = [self.rates.get(p.name, 1.0) for p in self.parts[part].parameters if p.kind in how.kinds]
-            found[part] = lr * how.lr_scale * (fmean(measured) if phase.rates else 1.0)
-        return found
-
-    def save(self) -> None:
-        scaler = self.accelerator.scaler
-        self.store.last(
-            self.model.state_dict(),
-            {
-                "progress": asdict(self.progress),
-                "optimizer": named_state(self.optimizer),
-                "average": self.average.state_dict() if self.average else None,
-                "balance": self.recipe.balance.state_dict(),
-                "rates": self.rates,
-                "scaler": scaler.state_dict() if scaler else None,
-            },
+    def _epoch_done(self, mean_losses: Mapping[str, float], task_weights: Mapping[str, float],
+                    evaluation: Evaluation | None, is_best: bool) -> EpochDone:  # fmt: skip
+        progress, epoch = self.progress, self.progress.epoch - 1
+        base_lr = self.recipe.lr(progress.step - 1, self.segments[epoch])
+        return EpochDone(
+            epoch=progress.epoch,
+            epochs=self.plan.epochs,
+            phase=self.phase.name,
+            step=progress.step,
+            loss=progress.loss / self.data.steps[epoch],
+            losses=mean_losses,
+            weights=task_weights if len(self.tasks) > 1 else {},
+            lr=lr_by_part(self.phase, self.parts, base_lr, self.lr_multipliers),
+            seconds=progress.seconds,
+            images_per_second=progress.images / max(progress.seconds, 1e-9),
+            val=evaluation.scores if evaluation else None,
+            val_loss=evaluation.loss if evaluation else None,
+            best=is_best,
         )
 
-    def _objective(self, phase: Phase) -> Objective:
-        phases, balance = self.plan.phases, self.recipe.balance
-        first = [0, *self.ends][sum(before.epochs for before in phases[: self.index])]
-        bound = {}
-        for term in phase.terms:
-            begun = self.progress.step > first or any(term in before.terms for before in phases[: self.index])
-            bound[term.name] = bind(term, self.model, self.store.snapshots, self.probe, begun, self.accelerator)
-        return Objective(self.tasks, balance, bound, compared(self.model, self.tasks, balance, self.probe))
-
-    def _balance_group(self) -> list[dict[str, Any]]:
-        learnt = self.recipe.balance.parameters()
-        if not learnt:
-            return []
-        names = [f"balance.{i}" for i in range(len(learnt))]
-        return [
-            {"params": learnt, "names": names, "lr_scale": 1.0, "weight_decay": 0.0, "lr": self.recipe.optimizer.lr}
-        ]
-
-
-def any_rank_stopping(asked: bool, accelerator: Accelerator) -> bool:
-    """Whether any process was told to stop."""
-    flag = torch.tensor(float(asked), device=accelerator.device)
-    return bool(accelerator.reduce(flag, "sum") if accelerator.num_processes > 1 else flag)
+    def save_last(self) -> None:
+        """Store weights and training state in last.ckpt."""
+        state = training_state(
+            self.progress, self.optimizer, self.ema, self.recipe.balance, self.lr_multipliers, self.accelerator
+        )
+        self.sink.save_last(self.model.state_dict(), state)

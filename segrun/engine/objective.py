@@ -1,4 +1,4 @@
-"""What a step minimises: the tasks' losses, as the balance weighs them, and the phase's terms."""
+"""What a step minimises: the tasks' losses, weighted by the balance, and the penalties of the phase's regularizers."""
 
 from __future__ import annotations
 
@@ -11,93 +11,186 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun.checkpoints.snapshots import START, Snapshots
+from segrun.device import copy_from_first_process, sum_over_processes
 from segrun.models.segmenter import Output, Segmenter
-from segrun.tasks.balance import Balance
+from segrun.tasks.balance.balance import Balance
 from segrun.tasks.task import Task
+from segrun.transfer.plan import Plan
 from segrun.transfer.regularizers.regularizer import BatchPreview, Penalty, Regularizer
+
+TaskGradients = dict[str, list[Tensor]]  # by task, one gradient per shared parameter
 
 
 @dataclass
 class Objective:
-    """terms: by name. compared: the parameters by which the balance compares single tasks' gradients, if it does."""
+    """The objective of one phase.
+
+    Attributes:
+        tasks: The tasks, the primary one first.
+        balance: Combines their losses.
+        penalties: Penalties of the phase's regularizers, by name.
+        shared_parameters: The parameters for which the balance compares the gradients of single tasks; empty where it
+            compares none.
+    """
 
     tasks: Sequence[Task]
     balance: Balance
-    terms: Mapping[str, Penalty] = field(default_factory=dict)
-    compared: Sequence[nn.Parameter] = ()
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
+    shared_parameters: Sequence[nn.Parameter] = ()
 
     @property
     def names(self) -> list[str]:
-        """Of all that adds to the loss: tasks, then terms."""
-        return [*(task.name for task in self.tasks), *self.terms]
+        """Names of everything that adds to the loss: tasks, then regularizers."""
+        return [*(task.name for task in self.tasks), *self.penalties]
 
-    def losses(self, output: Output, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This batch's part of each task's loss, when `weights` are the sums over the whole window."""
-        return {t.name: t.share(output.tasks[t.name], targets[t.name], weights[t.name]) for t in self.tasks}
+    def task_losses(
+        self, output: Output, targets: Mapping[str, Tensor], normalizers: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """A batch's share of each task's loss, as scalars by task.
 
-    def single_gradients(
-        self, output: Output, losses: Mapping[str, Tensor], scale: float
-    ) -> dict[str, list[Tensor]] | None:
-        """Each task's own gradient by the parameters that the balance compares; None where it compares none."""
-        if not self.compared:
-            return None
-        found = {}
+        Args:
+            output: The model's output for the batch.
+            targets: The batch's target of each task.
+            normalizers: The normalizers of each task, summed over the whole window and all processes.
+        """
+        return {
+            task.name: task.loss_share(output.tasks[task.name], targets[task.name], normalizers[task.name])
+            for task in self.tasks
+        }
+
+    def task_gradients(self, losses: Mapping[str, Tensor], loss_scale: float) -> TaskGradients:
+        """The gradient of each task's loss for the shared parameters, as float32; zeros where it has none.
+
+        Args:
+            losses: Scalars by task, with their graph, which is kept.
+            loss_scale: Factor on the losses during the backward pass, so that fp16 gradients do not vanish. The result
+                is divided by it.
+        """
+        gradients: TaskGradients = {}
         for name, loss in losses.items():
-            each = torch.autograd.grad(loss * scale, self.compared, retain_graph=True, allow_unused=True)
-            found[name] = [
-                torch.zeros_like(p) if g is None else g.float() / scale
-                for p, g in zip(self.compared, each, strict=True)
+            scaled = torch.autograd.grad(
+                loss * loss_scale, self.shared_parameters, retain_graph=True, allow_unused=True
+            )
+            gradients[name] = [
+                torch.zeros_like(parameter) if gradient is None else gradient.float() / loss_scale
+                for parameter, gradient in zip(self.shared_parameters, scaled, strict=True)
             ]
-        return found
+        return gradients
 
-    def correct(
+    def correct_gradients(
         self,
-        gradients: Mapping[str, list[Tensor]],
+        gradients: TaskGradients,
         losses: Mapping[str, float],
         accelerator: Accelerator,
-        scale: float,
+        loss_scale: float,
         seed: int,
     ) -> None:
-        """Let the balance see the window's gradients of single tasks, reduced once over the processes, and add to
-        those of the model what it says."""
-        if accelerator.num_processes > 1:
-            gradients = {n: [accelerator.reduce(g, "sum") for g in each] for n, each in gradients.items()}
-        extra = self.balance.combine(gradients, losses, seed)
-        for parameter, more in zip(self.compared, extra or (), strict=False):
+        """Add the balance's correction to `.grad` of the shared parameters.
+
+        Args:
+            gradients: What `task_gradients` returned, summed over the window.
+            losses: The loss of each task, of the whole window and all processes.
+            accelerator: Sums the gradients over the processes.
+            loss_scale: The factor that is on `.grad`.
+            seed: For balances with a random order.
+        """
+        summed = {
+            name: [sum_over_processes(accelerator, gradient) for gradient in task_gradients]
+            for name, task_gradients in gradients.items()
+        }
+        corrections = self.balance.gradient_correction(summed, losses, seed)
+        if corrections is None:
+            return
+        for parameter, correction in zip(self.shared_parameters, corrections, strict=True):
             if parameter.grad is not None:
-                parameter.grad.add_(more, alpha=scale)
+                parameter.grad.add_(correction, alpha=loss_scale)
 
 
-def bind(
-    term: Regularizer, model: Segmenter, snapshots: Snapshots, look: BatchPreview, begun: bool, accelerator: Accelerator
+def add_gradients(total: TaskGradients | None, gradients: TaskGradients) -> TaskGradients:
+    """The sum of the gradients of two batches; `total` is None before the first one."""
+    if total is None:
+        return gradients
+    return {name: [a + b for a, b in zip(total[name], gradients[name], strict=True)] for name in total}
+
+
+def make_objective(
+    model: Segmenter,
+    plan: Plan,
+    phase_index: int,
+    tasks: Sequence[Task],
+    balance: Balance,
+    snapshots: Snapshots,
+    preview: BatchPreview,
+    has_started: bool,
+    accelerator: Accelerator,
+) -> Objective:
+    """The objective of one phase. The model may be left in eval mode; each epoch sets the modes.
+
+    Args:
+        model: The model at the start of the phase, or where a run is resumed within it.
+        plan: The plan.
+        phase_index: Position of the phase in the plan.
+        tasks: The tasks, the primary one first.
+        balance: Combines their losses.
+        snapshots: Holds the initial weights and the memory of the regularizers.
+        preview: Gives the next training batches.
+        has_started: Whether steps of the phase are done already, in the run that is resumed.
+        accelerator: Gives the device and the processes.
+    """
+    previous_phases = plan.phases[:phase_index]
+    penalties: dict[str, Penalty] = {}
+    for regularizer in plan.phases[phase_index].regularizers:
+        is_stored = has_started or any(regularizer in phase.regularizers for phase in previous_phases)
+        penalties[regularizer.name] = build_penalty(regularizer, model, snapshots, preview, is_stored, accelerator)
+    return Objective(tasks, balance, penalties, find_shared_parameters(model, tasks, balance, preview))
+
+
+def build_penalty(
+    regularizer: Regularizer,
+    model: Segmenter,
+    snapshots: Snapshots,
+    preview: BatchPreview,
+    is_stored: bool,
+    accelerator: Accelerator,
 ) -> Penalty:
-    """The term as a function, for one phase. begun: what it remembers was stored before, and is not made again."""
-    model.eval()  # each epoch sets the modes anew
-    memory = snapshots.get_or_create(f"term_{term.name}", None if begun else partial(term.remember, model, look))
-    if accelerator.num_processes > 1:  # the first one's: each would remember other batches and statistics
+    """The penalty of a regularizer for one phase.
+
+    Args:
+        regularizer: The regularizer.
+        model: The model at the start of the phase. It is left in eval mode; each epoch sets the modes.
+        snapshots: Holds the initial weights and the regularizer's memory.
+        preview: Gives the next training batches.
+        is_stored: Whether its memory was stored before, and must not be made again.
+        accelerator: Gives the device and the processes.
+    """
+    model.eval()
+    make_memory = None if is_stored else partial(regularizer.prepare_memory, model, preview)
+    memory = snapshots.get_or_create(f"regularizer_{regularizer.name}", make_memory)
+    if accelerator.num_processes > 1:  # each process saw other batches and statistics
         memory = {name: value.to(accelerator.device) for name, value in memory.items()}
-        for value in memory.values():
-            torch.distributed.broadcast(value, 0)
-    return term.bind(model, snapshots.get_or_create(START), memory)
+        copy_from_first_process(accelerator, memory.values())
+    return regularizer.build_penalty(model, snapshots.get_or_create(START), memory)
 
 
-def compared(model: Segmenter, tasks: Sequence[Task], balance: Balance, look: BatchPreview) -> list[nn.Parameter]:
-    """The parameters by which the balance compares the tasks; found on a batch: they follow from the graph."""
-    shared = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("heads.")}
-    if not balance.separate or not shared:
+def find_shared_parameters(
+    model: Segmenter, tasks: Sequence[Task], balance: Balance, preview: BatchPreview
+) -> list[nn.Parameter]:
+    """The parameters for which the balance compares the gradients of single tasks; empty where it compares none.
+
+    They follow from the graph, so a batch goes through the model. The model is left in eval mode in that case.
+    """
+    candidates: dict[str, nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not name.startswith("heads."):
+            candidates[name] = parameter
+    if not balance.needs_task_gradients or not candidates:
         return []
     model.eval()
-    levels = range(len(model.backbone.levels))
-    heads = [getattr(model.heads[task.name], "levels_used", levels) for task in tasks]
-    read_by = [sum(level in reads for reads in heads) for level in levels]
-    ((images, _),) = look(1)
-    chosen = balance.shared(list(shared), list(shared.values()), model(images).features, read_by)
-    return [list(shared.values())[place] for place in chosen]
-
-
-def summed(
-    total: dict[str, list[Tensor]] | None, more: dict[str, list[Tensor]] | None
-) -> dict[str, list[Tensor]] | None:
-    if total is None or more is None:
-        return more
-    return {name: [a + b for a, b in zip(total[name], more[name], strict=True)] for name in total}
+    head_counts = [0] * len(model.backbone.levels)
+    for task in tasks:
+        for level in set(model.head(task.name).levels_used):
+            head_counts[level] += 1
+    names, parameters = list(candidates), list(candidates.values())
+    ((images, _),) = preview(1)
+    indices = balance.shared_parameters(names, parameters, model(images).features, head_counts)
+    return [parameters[index] for index in indices]

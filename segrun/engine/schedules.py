@@ -1,41 +1,58 @@
-"""Learning-rate schedules: pure functions of progress. The loop writes base × schedule × scale each step;
-there is no state to save, rebuild or step wrongly."""
+"""Learning-rate schedules: pure functions of progress.
+
+The loop sets learning rate = base × schedule × LR multiplier at each step, so a schedule has no state to save.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
-from segrun.errors import RequestError
+from annotated_types import Ge, Le
+
+from segrun.ranges import LARGEST, Fraction, NonEmpty, NonNegativeInt, OpenFraction, PositiveFloat
+
+Ratio = Annotated[float, Ge(1), Le(LARGEST)]
 
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """warmup: optimizer steps of linear rise before the curve, at most a tenth of all: short runs need their steps."""
+    """A factor on the base learning rate.
 
-    warmup: int
+    Attributes:
+        warmup: Optimizer steps of linear rise before the curve. They take at most a tenth of all steps, since a short
+            run needs its steps.
+    """
+
+    warmup: NonNegativeInt
 
     def __call__(self, step: int, total: int) -> float:
-        """The factor of the base rate at `step`, counted from 0, of `total`."""
+        """The factor at a step.
+
+        Args:
+            step: Number of the step, from 0.
+            total: Number of steps that the schedule spans.
+        """
         warmup = min(self.warmup, total // 10)
         if step < warmup:
             return (step + 1) / (warmup + 1) * self.curve(0.0)
         return self.curve((step - warmup) / max(1, total - warmup))
 
     def of(self, segment: int) -> Schedule:
-        """The schedule of the n-th curve, where phases begin their own (`restart`)."""
+        """The schedule of the n-th curve, from 0, of a plan whose phases restart the schedule."""
         return self
 
     @abstractmethod
     def curve(self, t: float) -> float:
-        """The factor at t in [0, 1)."""
+        """The factor at progress t in [0, 1), after the warm-up."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same rate throughout."""
+    """The base learning rate throughout."""
 
     def curve(self, t: float) -> float:
         return 1.0
@@ -43,10 +60,15 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Poly(Schedule):
-    """(1 − floor)(1 − t)^power + floor (Chen et al., PAMI 2018: power 0.9)."""
+    """(1 − t)^power from 1 to floor (Liu, Rabinovich, Berg, "ParseNet", 2015).
 
-    floor: float
-    power: float
+    Attributes:
+        floor: Factor at the end.
+        power: Exponent.
+    """
+
+    floor: Fraction
+    power: PositiveFloat
 
     def curve(self, t: float) -> float:
         return float((1 - self.floor) * (1 - t) ** self.power + self.floor)
@@ -54,9 +76,13 @@ class Poly(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a cosine from 1 to floor (Loshchilov & Hutter, ICLR 2017)."""
+    """Half a cosine from 1 to floor (Loshchilov & Hutter, ICLR 2017).
 
-    floor: float
+    Attributes:
+        floor: Factor at the end.
+    """
+
+    floor: Fraction
 
     def curve(self, t: float) -> float:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * t)) / 2
@@ -64,50 +90,58 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Cosine up from 1/div to 1 over pct_start, cosine down to 1/(div · final_div) (Smith & Topin, 2019).
+    """Cosine up from 1/div to 1, then cosine down to 1/(div · final_div) (Smith & Topin, 2019).
 
-    Each is a number, or a list of one for each curve where phases begin their own (the last one for the rest).
+    Each setting is a number, or a list with one number per curve of a plan whose phases restart the schedule. Further
+    curves use the last number.
+
+    Attributes:
+        pct_start: Fraction of the steps on the way up.
+        div: Ratio of the base learning rate to the first one.
+        final_div: Ratio of the first learning rate to the last one.
     """
 
-    pct_start: float | Sequence[float]
-    div: float | Sequence[float]
-    final_div: float | Sequence[float]
-
-    def __post_init__(self) -> None:
-        shares = [self.pct_start] if isinstance(self.pct_start, (int, float)) else list(self.pct_start)
-        if not shares or not all(0 < share < 1 for share in shares):
-            raise RequestError(f"schedule.pct_start={self.pct_start}: between 0 and 1.")
+    pct_start: OpenFraction | Annotated[Sequence[OpenFraction], NonEmpty]
+    div: Ratio | Annotated[Sequence[Ratio], NonEmpty]
+    final_div: Ratio | Annotated[Sequence[Ratio], NonEmpty]
 
     def of(self, segment: int) -> OneCycle:
-        return OneCycle(self.warmup, *(_at(v, segment) for v in (self.pct_start, self.div, self.final_div)))
+        return replace(
+            self,
+            pct_start=_entry(self.pct_start, segment),
+            div=_entry(self.div, segment),
+            final_div=_entry(self.final_div, segment),
+        )
 
     def curve(self, t: float) -> float:
-        rise, div, final_div = (_at(v, 0) for v in (self.pct_start, self.div, self.final_div))
+        rise, div, final_div = _entry(self.pct_start, 0), _entry(self.div, 0), _entry(self.final_div, 0)
         if t < rise:
-            return _between(1 / div, 1.0, t / rise)
-        return _between(1.0, 1 / (div * final_div), (t - rise) / (1 - rise))
+            return _cosine_between(1 / div, 1.0, t / rise)
+        return _cosine_between(1.0, 1 / (div * final_div), (t - rise) / (1 - rise))
 
 
 @dataclass(frozen=True)
 class SlantedTriangle(Schedule):
-    """Linear up over the first `cut` of the steps, linear down over the rest, from and to 1/`ratio` (ULMFiT: Howard &
-    Ruder, ACL 2018: cut 0.1, ratio 32)."""
+    """Linear up from 1/ratio to 1, then linear down to 1/ratio (ULMFiT: Howard & Ruder, ACL 2018: cut 0.1, ratio 32).
 
-    cut: float
-    ratio: float
+    Attributes:
+        cut: Fraction of the steps on the way up.
+        ratio: Ratio of the base learning rate to the first and the last one.
+    """
 
-    def __post_init__(self) -> None:
-        if not 0 < self.cut < 1 or self.ratio < 1:
-            raise RequestError(f"schedule: cut={self.cut} is between 0 and 1, ratio={self.ratio} at least 1.")
+    cut: OpenFraction
+    ratio: Ratio
 
     def curve(self, t: float) -> float:
-        p = t / self.cut if t < self.cut else 1 - (t - self.cut) / (1 - self.cut)
-        return (1 + p * (self.ratio - 1)) / self.ratio
+        height = t / self.cut if t < self.cut else 1 - (t - self.cut) / (1 - self.cut)
+        return (1 + height * (self.ratio - 1)) / self.ratio
 
 
-def _between(start: float, end: float, t: float) -> float:
+def _cosine_between(start: float, end: float, t: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * t)) / 2
 
 
-def _at(value: float | Sequence[float], place: int) -> float:
-    return value if isinstance(value, (int, float)) else value[min(place, len(value) - 1)]
+def _entry(value: float | Sequence[float], index: int) -> float:
+    if isinstance(value, int | float):
+        return value
+    return value[min(index, len(value) - 1)]

@@ -1,29 +1,39 @@
-"""Which epoch is kept."""
+"""Selection of the best epoch."""
 
 from __future__ import annotations
 
 import math
 
-from segrun.checkpoints.checkpoint import Progress
-from segrun.engine.settings import TrainerSettings
+from segrun.engine.progress import Progress
+from segrun.engine.settings import Monitor, TrainerSettings
 from segrun.inference.evaluation import Evaluation
 
 
-def update_best(progress: Progress, looked: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
-    """Whether this epoch is the best so far; `progress.ended` where patience is at its end."""
-    score = monitored(looked, settings.monitor)
-    better = progress.best is None or score > progress.best
-    if better:
+def update_best(progress: Progress, evaluation: Evaluation, settings: TrainerSettings, last_phase: bool) -> bool:
+    """Compare an evaluation with the best one so far.
+
+    Args:
+        progress: Its best score is updated; `ended` is set where patience is exhausted.
+        evaluation: The evaluation of the epoch that has just finished.
+        settings: Gives the monitored score and the patience.
+        last_phase: Whether the epoch is in the last phase, the only one that may end early.
+
+    Returns:
+        Whether the epoch is the best one so far.
+    """
+    score = monitored_score(evaluation, settings.monitor)
+    is_best = progress.best is None or score > progress.best
+    if is_best:
         progress.best, progress.best_epoch = score, progress.epoch
-    progress.misses = 0 if better or not last_phase else progress.misses + 1
+    progress.misses = 0 if is_best or not last_phase else progress.misses + 1
     progress.ended = settings.patience is not None and progress.misses >= settings.patience
-    return better
+    return is_best
 
 
-def monitored(looked: Evaluation, monitor: str) -> float:
-    """The score to maximise."""
+def monitored_score(evaluation: Evaluation, monitor: Monitor) -> float:
+    """The score to maximise: -1 where there is none, the negative loss for `monitor="loss"`."""
     if monitor == "loss":
-        return -float(looked.loss if looked.loss is not None else math.inf)
-    scores = looked.scores
-    value = float(scores.dice.nanmean()) if monitor == "mdice" else float(getattr(scores, monitor))
-    return value if math.isfinite(value) else -1.0
+        return -math.inf if evaluation.loss is None else -evaluation.loss
+    scores = evaluation.scores
+    score = float(scores.dice.nanmean()) if monitor == "mdice" else float(getattr(scores, monitor))
+    return score if math.isfinite(score) else -1.0

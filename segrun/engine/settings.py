@@ -1,95 +1,83 @@
-"""What is only tuned: the trainer's settings, checked by OmegaConf. conf/trainer holds the defaults."""
+"""The trainer's settings. conf/trainer/default.yaml holds the defaults and describes each setting."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Annotated, Literal
 
-from segrun.errors import RequestError, join_names
+from annotated_types import Ge
 
-MONITORS = ("miou_present", "miou", "mdice", "accuracy", "loss")
+from segrun.errors import RequestError
+from segrun.ranges import DeviceName, NonNegativeFloat, OpenFraction, PositiveFloat, PositiveInt, Precision
 
-
-SAVES = ("full", "delta")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
-
-@dataclass
-class InferenceSettings:
-    """How eval and predict go through images; conf/eval.yaml and conf/predict.yaml say what each means."""
-
-    batch_size: int
-    device: str
-    precision: str
-    tile: Optional[int]  # noqa: UP045
-    overlap: Optional[float]  # noqa: UP045
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise RequestError(f"batch_size={self.batch_size}: at least 1.")
-        if self.precision not in PRECISIONS:
-            raise RequestError(f"precision={self.precision}: choose {join_names(PRECISIONS)}.")
+Monitor = Literal["miou_present", "miou", "mdice", "accuracy", "loss"]
 
 
-@dataclass
-class PredictSettings(InferenceSettings):
-    """What predict writes besides the masks, and whether it may replace what is there."""
-
-    overlay: bool
-    confidence: bool
-    overwrite: bool
-
-
-@dataclass
+@dataclass(frozen=True)
 class TrainerSettings:
-    """conf/trainer/default.yaml says what each means."""
+    """How long, how precisely and on which device a model is trained.
 
-    epochs: int
-    steps: Optional[int]  # noqa: UP045 – OmegaConf reads the annotation
-    batch_size: int
-    accumulate: int
-    clip: Optional[float]  # noqa: UP045
-    precision: str
-    device: str
-    channels_last: Union[bool, str]  # noqa: UP007
+    Attributes:
+        epochs: Number of epochs.
+        steps: Number of optimizer steps of the whole run; None: an epoch is one pass over the training images.
+        batch_size: Images per batch, over all processes.
+        accumulate: Batches per optimizer step.
+        clip: Largest norm of the gradient; None: gradients are not clipped.
+        precision: Precision of the forward pass.
+        device: Where the model is trained.
+        channels_last: Memory format; see `segrun.device.memory_layout`.
+        compile: Whether to use `torch.compile`.
+        workers: Loader processes; see `segrun.device.loader_workers`.
+        cache: GiB of decoded training images that are kept in memory.
+        deterministic: Whether to refuse operations whose results differ between runs.
+        monitor: The score on val that selects the best epoch.
+        eval_every: Epochs between two evaluations on val.
+        patience: Evaluations without a better score after which the last phase ends; None: it never ends early.
+        ema: Decay of the moving average of the weights, which is then evaluated and kept; None: no average.
+        decay_1d: Whether biases, norm parameters and other one-dimensional parameters have weight decay.
+        save: What best.ckpt holds: all weights, or only those that differ from the pretrained ones.
+        cka: Whether to compare the feature maps with those of the start after training.
+    """
+
+    epochs: PositiveInt
+    steps: PositiveInt | None
+    batch_size: PositiveInt
+    accumulate: PositiveInt
+    clip: PositiveFloat | None
+    precision: Precision
+    device: DeviceName
+    channels_last: bool | Literal["auto"]
     compile: bool
-    workers: int
-    cache: float
+    workers: Annotated[int, Ge(-1)]
+    cache: NonNegativeFloat
     deterministic: bool
-    monitor: str
-    eval_every: int
-    patience: Optional[int]  # noqa: UP045
-    ema: Optional[float]  # noqa: UP045
+    monitor: Monitor
+    eval_every: PositiveInt
+    patience: PositiveInt | None
+    ema: OpenFraction | None
     decay_1d: bool
-    save: str
+    save: Literal["full", "delta"]
     cka: bool
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "accumulate", "eval_every"):
-            if getattr(self, key) < 1:
-                raise RequestError(f"trainer.{key}={getattr(self, key)}: at least 1.")
         if self.steps is not None and self.steps < self.epochs:
-            raise RequestError(f"trainer.steps={self.steps}: at least one an epoch, of which there are {self.epochs}.")
-        if self.save not in SAVES:
-            raise RequestError(f"trainer.save={self.save}: choose {join_names(SAVES)}.")
-        if self.monitor not in MONITORS:
-            raise RequestError(f"trainer.monitor={self.monitor}: choose one of {', '.join(MONITORS)}.")
-        if self.precision not in PRECISIONS:
-            raise RequestError(f"trainer.precision={self.precision}: choose {join_names(PRECISIONS)}.")
-        if self.channels_last not in (True, False, "auto"):
-            raise RequestError(f"trainer.channels_last={self.channels_last}: choose auto, true or false.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise RequestError(f"trainer.ema={self.ema}: between 0 and 1, such as 0.99.")
-        if self.clip is not None and self.clip <= 0:
-            raise RequestError(f"trainer.clip={self.clip}: above 0, or null.")
-        if self.cache < 0:
-            raise RequestError(f"trainer.cache={self.cache}: GiB, 0 or more.")
-        if self.patience is not None and self.patience < 1:
-            raise RequestError(f"trainer.patience={self.patience}: at least 1, or null.")
+            raise RequestError(
+                f"trainer.steps={self.steps}: fewer than trainer.epochs={self.epochs}. Each epoch needs at least one "
+                "step: use more steps or fewer epochs."
+            )
 
     def steps_per_epoch(self, images: int) -> list[int]:
-        """Optimizer steps of each epoch: one pass in full batches, or the total parted evenly."""
+        """Number of optimizer steps of each epoch.
+
+        Args:
+            images: Number of training images.
+
+        Returns:
+            `epochs` numbers: the full batches that are nearest to one pass over the images, or `steps` divided evenly.
+        """
         if self.steps is None:
-            return [max(1, round(images / (self.batch_size * self.accumulate)))] * self.epochs
-        ends = [self.steps * (epoch + 1) // self.epochs for epoch in range(self.epochs)]
-        return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+            images_per_step = self.batch_size * self.accumulate
+            return [max(1, round(images / images_per_step))] * self.epochs
+        ends = [self.steps * epoch // self.epochs for epoch in range(self.epochs + 1)]
+        return [end - start for start, end in itertools.pairwise(ends)]

@@ -1,29 +1,28 @@
-"""From images to scores at their own size; large images window by window."""
+"""From images of any size to logits of the same size; large images go through the model in overlapping windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from segrun.data.sizing import Sizing
 
-A = TypeVar("A")
-B = TypeVar("B")
-
 
 @dataclass(frozen=True)
 class Inference:
-    """A model with all that decides what it says of an image.
+    """A model together with everything that determines its output for an image.
 
-    Images larger than the sizing's tile go through in windows, blended by weights that fall off towards the
-    windows' edges. autocast: makes the context of the precision.
+    Attributes:
+        model: Gives `Output` for a batch of images.
+        sizing: How images of any size reach the model, the side of the sliding window and its overlap.
+        device: Where the model is.
+        autocast: Makes the context of the precision.
+        layout: Memory format of the images.
     """
 
     model: nn.Module
@@ -34,81 +33,67 @@ class Inference:
 
     @torch.inference_mode()
     def logits(self, images: Tensor, task: str = "mask") -> Tensor:
-        """(B, C, H, W) as in types.Sample → (B, C, H, W) float32 logits on the device."""
+        """The logits of one task.
+
+        Args:
+            images: (B, channels, H, W), values as in `types.Sample`.
+            task: Name of the task.
+
+        Returns:
+            (B, C, H, W) float32, on the device.
+        """
         size = (images.shape[-2], images.shape[-1])
         fitted = self.sizing.image(images.to(self.device, non_blocking=True))
-        return self.sizing.restore(self._tiled(fitted, task), size)
+        return self.sizing.restore(self._windowed(fitted, task), size)
 
-    def large(self, image: Tensor) -> bool:
-        """Whether an image's scores are best held one at a time."""
+    def is_large(self, image: Tensor) -> bool:
+        """Whether an image (channels, H, W) has so many pixels that its logits should be in memory alone."""
         return image.shape[-2] * image.shape[-1] > self.sizing.tile**2
 
-    def _tiled(self, images: Tensor, task: str) -> Tensor:
+    def _windowed(self, images: Tensor, task: str) -> Tensor:
         height, width = images.shape[-2:]
         tile, overlap = self.sizing.tile, self.sizing.overlap
         if max(height, width) <= tile:
             return self._forward(images, task)
-        tall, wide = min(height, tile), min(width, tile)
-        weight = (_ramp(tall, overlap)[:, None] * _ramp(wide, overlap)).to(self.device)
-        total: Tensor | None = None
-        mass = torch.zeros(height, width, device=self.device)
-        for top in window_starts(height, tall, overlap):
-            for left in window_starts(width, wide, overlap):
-                piece = (..., slice(top, top + tall), slice(left, left + wide))
-                scores = self._forward(images[piece], task) * weight
-                if total is None:
-                    total = scores.new_zeros(len(images), scores.shape[1], height, width)
-                total[piece] += scores
-                mass[piece[1:]] += weight
-        assert total is not None
-        return total / mass
+        window_height, window_width = min(height, tile), min(width, tile)
+        weights = (_edge_ramp(window_height, overlap)[:, None] * _edge_ramp(window_width, overlap)).to(self.device)
+        weight_sum = torch.zeros(height, width, device=self.device)
+        total = torch.zeros(0)
+        tops, lefts = window_starts(height, window_height, overlap), window_starts(width, window_width, overlap)
+        for index, (top, left) in enumerate(itertools.product(tops, lefts)):
+            rows, columns = slice(top, top + window_height), slice(left, left + window_width)
+            logits = self._forward(images[..., rows, columns], task) * weights
+            if index == 0:  # only now is the number of classes known
+                total = logits.new_zeros(len(images), logits.shape[1], height, width)
+            total[..., rows, columns] += logits
+            weight_sum[rows, columns] += weights
+        return total / weight_sum
 
     def _forward(self, images: Tensor, task: str) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
         with self.autocast():
-            scores: Tensor = self.model(images).tasks[task]
-        return scores.float()
+            logits: Tensor = self.model(images).tasks[task]
+        return logits.float()
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
-    """Starts of windows that cover `length`, evenly spread, overlapping by `overlap` of a window or more."""
+    """The first pixels of windows that cover a side, evenly spread.
+
+    Args:
+        length: Length of the side in pixels.
+        window: Length of a window in pixels.
+        overlap: Fraction of the window by which neighbouring windows overlap at least, in [0, 1).
+    """
     if window >= length:
         return [0]
-    count = -(-(length - window) // max(1, round(window * (1 - overlap)))) + 1
-    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+    largest_step = max(1, round(window * (1 - overlap)))
+    steps = -(-(length - window) // largest_step)  # rounded up
+    return [round(index * (length - window) / steps) for index in range(steps + 1)]
 
 
-def _ramp(length: int, overlap: float) -> Tensor:
-    """(length,) weights that rise over the overlap from each edge, never to zero."""
-    reach = max(1.0, length * overlap)
-    edge = torch.arange(length) + 0.5
-    return (torch.minimum(edge, length - edge) / reach).clamp(max=1.0)
-
-
-def read_ahead(items: Iterable[A], read: Callable[[A], B], workers: int, ahead: int) -> Iterator[B]:
-    """read(item) in order, done by threads up to `ahead` items before they are asked for."""
-    source = iter(items)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting: list[Future[B]] = [pool.submit(read, item) for item in islice(source, ahead)]
-        while waiting:
-            done = waiting.pop(0)
-            for item in islice(source, 1):
-                waiting.append(pool.submit(read, item))
-            yield done.result()
-
-
-def same_sized(
-    items: Iterable[A],
-    size: Callable[[A], Sequence[object]],
-    most: int,
-    alone: Callable[[A], bool] = lambda item: False,
-) -> Iterator[list[A]]:
-    """Neighbours of equal size, up to `most` together; those that fill the memory `alone`."""
-    group: list[A] = []
-    for item in items:
-        if group and (len(group) == most or alone(item) or size(group[0]) != size(item)):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
+def _edge_ramp(length: int, overlap: float) -> Tensor:
+    """(length,) weights that rise over the overlap from both edges, never zero."""
+    overlap_pixels = max(1.0, length * overlap)
+    position = torch.arange(length) + 0.5
+    distance_to_edge = torch.minimum(position, length - position)
+    return (distance_to_edge / overlap_pixels).clamp(max=1.0)

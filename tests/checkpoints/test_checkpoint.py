@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from segrun.checkpoints.checkpoint import VERSION, Checkpoint, Progress, read, write
+from segrun.checkpoints.checkpoint import VERSION, Checkpoint, read, write
+from segrun.engine.progress import Progress
 from segrun.errors import RequestError
 from segrun.files import atomic_write, ensure_dir, write_json, write_text
 from segrun.types import ClassMap

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segrun.checkpoints.delta import base_hash, changed, complete
+from segrun.checkpoints.delta import base_hash, changed_tensors, load_delta
 from segrun.errors import RequestError
 
 LOADED = ("body.weight", "body.bias")
@@ -64,15 +64,15 @@ def test_integers_and_half_precision_can_be_hashed() -> None:
 def test_changed_is_what_differs_by_a_bit_and_what_never_was_loaded() -> None:
     start = weights()
     now = {**start, "body.bias": with_one_bit_flipped(start["body.bias"]), "body.extra": torch.zeros(1)}
-    assert changed(start, start, LOADED).keys() == {"head.weight", "head.bias"}
-    assert changed(now, start, LOADED).keys() == {"head.weight", "head.bias", "body.bias", "body.extra"}
+    assert changed_tensors(start, start, LOADED).keys() == {"head.weight", "head.bias"}
+    assert changed_tensors(now, start, LOADED).keys() == {"head.weight", "head.bias", "body.bias", "body.extra"}
 
 
 def test_what_changed_and_the_base_make_the_model_again() -> None:
     start, net = weights(), Net()
     now = {**start, "body.bias": torch.ones(4), "head.bias": torch.ones(2)}
     net.load_state_dict({**start, "head.weight": torch.zeros(2, 4)})  # the head is new in the process that loads
-    complete(net, changed(now, start, LOADED), base_hash(start, LOADED), LOADED)
+    load_delta(net, changed_tensors(now, start, LOADED), base_hash(start, LOADED), LOADED)
     assert all(torch.equal(value, now[name]) for name, value in net.state_dict().items())
 
 
@@ -80,7 +80,7 @@ def test_another_base_is_refused_with_both_hashes() -> None:
     start, net = weights(), Net()
     wanted, found = base_hash(start, LOADED), base_hash(net.state_dict(), LOADED)
     with pytest.raises(RequestError, match=f"{wanted[:12]}.*{found[:12]}"):
-        complete(net, start, wanted, LOADED)
+        load_delta(net, start, wanted, LOADED)
 
 
 @pytest.mark.parametrize("lost", ["head.bias", None])
@@ -89,4 +89,4 @@ def test_tensors_that_are_in_neither_or_too_many_are_refused(lost: str | None) -
     held = {name: value for name, value in net.state_dict().items() if name not in LOADED and name != lost}
     more = {} if lost else {"head.extra": torch.zeros(1)}
     with pytest.raises(RequestError, match="do not fit the model"):
-        complete(net, {**held, **more}, base_hash(net.state_dict(), LOADED), LOADED)
+        load_delta(net, {**held, **more}, base_hash(net.state_dict(), LOADED), LOADED)

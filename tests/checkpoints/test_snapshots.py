@@ -51,7 +51,7 @@ def test_a_truncated_file_is_an_error_that_names_it(elsewhere: Path) -> None:
     Snapshots(elsewhere).get_or_create("start", lambda: {"a": torch.randn(1000)})
     path = elsewhere / "start.pt"
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(SegrunError, match=r"start\.pt: cannot be read.*Start it anew") as told:
+    with pytest.raises(SegrunError, match=r"start\.pt: cannot be read.*Start a new run") as told:
         Snapshots(elsewhere).get_or_create("start", never)
     assert len(str(told.value).splitlines()) == 1
 

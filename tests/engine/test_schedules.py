@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from segrun.config.build import build
 from segrun.engine.schedules import Constant, Cosine, OneCycle, Poly, Schedule
 from segrun.errors import RequestError
 
+ONECYCLE = {
+    "_target_": "segrun.engine.schedules.OneCycle",
+    "warmup": 0,
+    "pct_start": 0.3,
+    "div": 25.0,
+    "final_div": 1e4,
+}
+POLY = {"_target_": "segrun.engine.schedules.Poly", "warmup": 0, "floor": 0.0, "power": 0.9}
+TRIANGLE = {"_target_": "segrun.engine.schedules.SlantedTriangle", "warmup": 0, "cut": 0.1, "ratio": 32.0}
 ALL = [Constant(0), Poly(0, 0.0, 0.9), Poly(0, 0.1, 0.9), Cosine(0, 0.0), Cosine(0, 0.2), OneCycle(0, 0.3, 25.0, 1e4)]
 
 
@@ -60,8 +71,10 @@ def test_onecycle_rises_to_the_base_rate_at_pct_start_and_then_falls() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 3])
 def test_onecycle_without_a_rise_or_a_fall_is_refused(share: float) -> None:
-    with pytest.raises(RequestError, match=r"schedule\.pct_start="):
-        OneCycle(0, share, 25.0, 1e4)
+    with pytest.raises(RequestError, match=r"schedule\.pct_start"):
+        build({**ONECYCLE, "pct_start": share}, "schedule")
+    with pytest.raises(RequestError, match=r"schedule\.pct_start"):
+        build({**ONECYCLE, "pct_start": [0.3, share]}, "schedule")
 
 
 def test_warmup_rises_evenly_to_the_curves_first_rate() -> None:
@@ -73,3 +86,27 @@ def test_warmup_rises_evenly_to_the_curves_first_rate() -> None:
 def test_a_warmup_takes_a_tenth_of_a_short_run_at_most() -> None:
     assert [Cosine(9, 0.0)(step, 3) for step in range(3)] == pytest.approx([1.0, 0.75, 0.25])
     assert [Constant(9)(step, 20) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "value"),
+    [
+        *((POLY, "warmup", value) for value in (-3, 1.5, 1e30, "abc", None, [])),
+        *((POLY, "floor", value) for value in (-0.1, 7, float("nan"), "abc")),
+        *((POLY, "power", value) for value in (0, -1, float("inf"), 1e30)),
+        *((ONECYCLE, "div", value) for value in (0, 0.5, "abc", [], [25.0, 0.5], None)),
+        *((ONECYCLE, "final_div", value) for value in (0, 1e30, "abc", [])),
+        *((TRIANGLE, "cut", value) for value in (0.0, 1.0, float("nan"))),
+        *((TRIANGLE, "ratio", value) for value in (0.9, -1, float("inf"))),
+    ],
+)
+def test_a_setting_outside_its_range_is_refused(config: dict[str, Any], key: str, value: object) -> None:
+    with pytest.raises(RequestError, match=rf"^schedule\.{key}"):
+        build({**config, key: value}, "schedule")
+
+
+def test_each_curve_has_its_entry_and_further_ones_the_last() -> None:
+    schedule = build({**ONECYCLE, "pct_start": [0.9, 0.3], "div": [25, 5]}, "schedule")
+    assert [schedule.of(index).pct_start for index in range(3)] == [0.9, 0.3, 0.3]
+    assert [schedule.of(index).div for index in range(3)] == [25, 5, 5]
+    assert schedule.of(2).final_div == 1e4

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from segrun.data.sizing import Sizing
-from segrun.inference.inference import Inference, read_ahead, same_sized, window_starts
+from segrun.inference.batching import group_by_size, read_ahead
+from segrun.inference.inference import Inference, window_starts
 from segrun.models.segmenter import Output
 
 
@@ -62,16 +63,16 @@ def test_a_length_within_one_window_has_one() -> None:
 def test_tiled_scores_of_a_pointwise_model_are_those_of_the_whole_image(size: tuple[int, int], overlap: float) -> None:
     layer = nn.Conv2d(3, 4, 1)
     images = torch.rand(2, 3, *size)
-    whole = inference(layer, Sizing("keep", None, tile=1024)).scores(images)
+    whole = inference(layer, Sizing("keep", None, tile=1024)).logits(images)
     tiled = inference(layer, Sizing("keep", None, tile=32, overlap=overlap))
-    torch.testing.assert_close(tiled.scores(images), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(tiled.logits(images), whole, rtol=1e-5, atol=1e-6)
     assert len(tiled.model.sizes) > 1
     assert all(max(seen) <= 32 for seen in tiled.model.sizes)
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
 def test_a_constant_stays_constant_across_seams(overlap: float) -> None:
-    scores = inference(Constant(), Sizing("keep", None, tile=32, overlap=overlap)).scores(torch.rand(1, 3, 90, 75))
+    scores = inference(Constant(), Sizing("keep", None, tile=32, overlap=overlap)).logits(torch.rand(1, 3, 90, 75))
     torch.testing.assert_close(scores, torch.full((1, 2, 90, 75), 3.25))
 
 
@@ -85,7 +86,7 @@ def test_seams_weigh_the_window_less_whose_edge_is_near() -> None:
             self.count += 1
             return torch.full((1, 1, *images.shape[-2:]), float(self.count - 1))
 
-    row = inference(Place(), Sizing("keep", None, tile=32, overlap=0.5)).scores(torch.rand(1, 3, 32, 48))[0, 0, 0]
+    row = inference(Place(), Sizing("keep", None, tile=32, overlap=0.5)).logits(torch.rand(1, 3, 32, 48))[0, 0, 0]
     assert row[0] < 0.05
     assert row[-1] > 0.95
     assert (row.diff() >= -1e-6).all()
@@ -103,20 +104,20 @@ def test_seams_weigh_the_window_less_whose_edge_is_near() -> None:
 )
 def test_scores_have_the_images_own_size_whatever_the_network_saw(sizing: Sizing, seen: tuple[int, int]) -> None:
     made = inference(nn.Conv2d(3, 4, 1), sizing)
-    assert made.scores(torch.rand(2, 3, 40, 56)).shape == (2, 4, 40, 56)
+    assert made.logits(torch.rand(2, 3, 40, 56)).shape == (2, 4, 40, 56)
     assert made.model.sizes == [seen]
 
 
 def test_padding_is_cut_off_again_at_the_right_and_the_bottom() -> None:
     layer = nn.Conv2d(3, 4, 1)
     images = torch.rand(1, 3, 40, 56)
-    scores = inference(layer, Sizing("pad", (64, 96))).scores(images)
+    scores = inference(layer, Sizing("pad", (64, 96))).logits(images)
     torch.testing.assert_close(scores, layer(images).detach())
 
 
 def test_stretching_is_undone() -> None:
     images = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
-    scores = inference(nn.Identity(), Sizing("resize", (32, 32))).scores(images)
+    scores = inference(nn.Identity(), Sizing("resize", (32, 32))).logits(images)
     assert scores.shape == images.shape
     torch.testing.assert_close(scores, images, rtol=0, atol=0.03)
 
@@ -143,5 +144,5 @@ def test_a_failing_read_is_raised_at_its_place() -> None:
 
 
 def test_neighbours_of_one_size_go_together_up_to_the_most() -> None:
-    assert list(same_sized("aaabba", lambda letter: letter, 2)) == [["a", "a"], ["a"], ["b", "b"], ["a"]]
-    assert list(same_sized("", lambda letter: letter, 2)) == []
+    assert list(group_by_size("aaabba", lambda letter: letter, 2)) == [["a", "a"], ["a"], ["b", "b"], ["a"]]
+    assert list(group_by_size("", lambda letter: letter, 2)) == []

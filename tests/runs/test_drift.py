@@ -11,7 +11,7 @@ from torch import nn
 
 from segrun.models.backbones.backbone import Backbone, Level
 from segrun.models.segmenter import Segmenter
-from segrun.models.weights.loading import LoadReport
+from segrun.models.weights.report import LoadReport
 from segrun.runs.drift import drift, feature_similarity, linear_cka
 from segrun.transfer.adapters.lora import LoRA
 

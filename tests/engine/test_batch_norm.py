@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segrun.engine.statistics import batch_norms, estimate_statistics
+from segrun.engine.batch_norm import batch_norm_names, update_batch_norm
 
 
 def network() -> nn.Sequential:
@@ -33,7 +33,7 @@ def test_they_are_the_plain_mean_over_batches_of_each_ones_mean_and_unbiased_var
 ) -> None:
     model = network()
     maps = [model[0](batch).detach().double().numpy() for batch in images]
-    estimate_statistics(model, images, ["1"])
+    update_batch_norm(model, images, ["1"])
     means, variances = ([f(m) for m in maps] for f in (lambda m: m.mean((0, 2, 3)), lambda m: m.var((0, 2, 3), ddof=1)))
     np.testing.assert_allclose(model[1].running_mean.numpy(), np.mean(means, 0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(model[1].running_var.numpy(), np.mean(variances, 0), rtol=1e-4)
@@ -44,7 +44,7 @@ def test_only_the_chosen_norms_change_and_everything_ends_in_eval_mode_with_its_
 ) -> None:
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    estimate_statistics(model, images, ["1"])
+    update_batch_norm(model, images, ["1"])
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert not any(module.training for module in model.modules())
@@ -55,7 +55,7 @@ def test_dropout_is_off_while_they_are_estimated(images: list[torch.Tensor]) -> 
     one, other = network(), network()
     for model, seed in ((one, 1), (other, 2)):
         torch.manual_seed(seed)
-        estimate_statistics(model, images, ["1", "5"])
+        update_batch_norm(model, images, ["1", "5"])
     assert torch.equal(one[5].running_mean, other[5].running_mean)
     assert torch.equal(one[5].running_var, other[5].running_var)
 
@@ -64,9 +64,9 @@ def test_what_they_were_before_does_not_count(images: list[torch.Tensor]) -> Non
     one, other = network(), network()
     other[1].running_mean.fill_(100.0)
     for model in (one, other):
-        estimate_statistics(model, images, ["1", "5"])
+        update_batch_norm(model, images, ["1", "5"])
     assert all(torch.equal(a, b) for a, b in zip(one.buffers(), other.buffers(), strict=True))
 
 
 def test_the_norms_that_hold_statistics_are_found_by_name() -> None:
-    assert batch_norms(network()) == ["1", "5"]
+    assert batch_norm_names(network()) == ["1", "5"]
