@@ -30,7 +30,7 @@ def test_the_root_may_be_the_folder_itself() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Idx\tName\n1\twall\n", "is to name 150 classes, Idx 1 to 150; it names 1"),
+        ("Idx\tName\n1\twall\n", "must name 150 classes, Idx 1 to 150, but names 1"),
         ("a list\nof words\n", "is not the official table"),
         ("Idx\tName\none\twall\n", "is not the official table"),
         ("Idx\tName\n1\n", "is not the official table"),

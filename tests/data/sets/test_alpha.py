@@ -15,6 +15,7 @@ from PIL import Image
 from segrun.data.sets.alpha import Alpha
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 RAMP = np.array([[0, 25, 26, 127, 128, 229, 230, 255]], np.uint8)
 
@@ -150,12 +151,8 @@ def test_a_photograph_covers_the_image_and_is_the_same_one_each_time() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"threshold": 0}, r"dataset\.threshold=0"),
-        ({"threshold": 1.5}, r"dataset\.threshold=1\.5"),
-        ({"void": [0.6, 0.9]}, r"dataset\.void=\[0\.6, 0\.9\]"),
-        ({"void": [0.1]}, r"dataset\.void=\[0\.1\]"),
-        ({"void": [0.1, 1.2]}, r"dataset\.void=\[0\.1, 1\.2\]"),
-        ({"classes": ("a", "b", "c")}, r"dataset\.classes: alpha tells two classes apart, not 3"),
+        ({"void": [0.6, 0.9]}, r"dataset\.void=\[0\.6,0\.9\] dataset\.threshold=0\.5"),
+        ({"classes": ("a", "b", "c")}, r"dataset\.classes: alpha distinguishes two classes, not 3"),
         ({"backgrounds": "nowhere"}, r"dataset\.backgrounds=nowhere: there is no image"),
         ({"root": "nowhere"}, r"dataset\.root=nowhere"),
     ],
@@ -164,3 +161,18 @@ def test_what_contradicts_itself_is_refused(changed: dict[str, Any], said: str) 
     put("data/a.png")
     with pytest.raises(RequestError, match=said):
         portraits(**changed)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("threshold=0", r"dataset\.threshold=0: must be a number above 0 and at most 1"),
+        ("threshold=1.5", r"dataset\.threshold=1\.5: must be a number above 0 and at most 1"),
+        ("void=[0.1]", r"dataset\.void=\[0\.1\]: must be a list, each entry a number from 0 to 1"),
+        ("void=[0.1,1.2]", r"dataset\.void=\[0\.1,1\.2\]: must be a list, each entry a number from 0 to 1"),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(word: str, message: str) -> None:
+    put("data/a.png")
+    with pytest.raises(RequestError, match=message):
+        from_config("dataset=alpha", "dataset.root=data", f"dataset.{word}")

@@ -57,5 +57,5 @@ def test_a_mask_without_its_image_is_a_problem() -> None:
 def test_an_id_that_is_none_is_refused() -> None:
     data = Cityscapes(str(layouts.cityscapes()))
     layouts.put(data.pairs[NAME][1], layouts.filled(7, p00=34))
-    with pytest.raises(DataError, match=r"labelIds\.png: values .*: 34 \(1 pixels\); 0 to 33 are"):
+    with pytest.raises(DataError, match=r"labelIds\.png: values .*: 34 \(1 pixels\); it uses 0 to 33"):
         data.mask(NAME)

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.sets.coco import Coco
 from segrun.errors import DataError, MissingExtraError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 SIZE = (8, 10)
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
@@ -149,11 +148,11 @@ def test_polygons_without_pycocotools_say_what_to_install(monkeypatch: pytest.Mo
         ([], "annotation 90: has no segmentation, perhaps a box"),
         ("x", "annotation 90: has no segmentation"),
         ([[1, 2, 3, 4]], "annotation 90: 2 points; 3 are needed"),
-        ([RECTANGLE, [1, 2, 3, 4, 5]], "annotation 90: 5 coordinates make no pairs"),
+        ([RECTANGLE, [1, 2, 3, 4, 5]], "annotation 90: 5 coordinates are not pairs"),
         ([[1, 1, 900, 1, 1, 5]], r"annotation 90: the point \(900, 1\) lies far outside the image of 10×8"),
         ({"size": [10, 8], "counts": [80]}, r"annotation 90: its size is \[10, 8\], that of the image \[8, 10\]"),
         ({"size": [8, 10], "counts": [70]}, "annotation 90: its runs cover 70 pixels of 80"),
-        ({"size": [8, 10]}, "annotation 90: its counts are no run lengths"),
+        ({"size": [8, 10]}, "annotation 90: its counts are not run lengths"),
     ],
 )
 def test_a_segmentation_that_is_none_is_refused_by_file_and_id(segmentation: object, message: str) -> None:
@@ -167,7 +166,7 @@ def test_a_segmentation_that_is_none_is_refused_by_file_and_id(segmentation: obj
 def test_an_image_of_another_size_than_the_json_says_is_refused() -> None:
     root = write([annotation()])
     picture(root / "a.jpg", (10, 8))
-    with pytest.raises(DataError, match=r"a\.jpg: is 8×10, .*labels\.json has it as 10×8"):
+    with pytest.raises(DataError, match=r"a\.jpg: is 8×10 .*labels\.json states 10×8"):
         coco().mask("a")
 
 
@@ -185,25 +184,24 @@ def test_images_missing_unnamed_or_bare_are_told() -> None:
     picture(root / "other.png")
     data = coco()
     assert data.names == ("a", "sub/b", "c")
-    assert data.problems == [
-        "data: 1 images of labels.json are missing: c.jpg. Bring them back, or remove their entries."
-    ]
-    assert "left out: 1 images in data that labels.json does not name" in data.notes
+    assert data.problems == ["data: 1 images of labels.json are missing: c.jpg. Restore them, or remove their entries."]
+    assert "left out: 1 images in data that labels.json does not list" in data.notes
     assert "2 images of labels.json have no annotation" in data.notes
     assert not data.mask("sub/b").any()
 
 
 def test_a_category_that_is_not_listed_is_refused() -> None:
     write([annotation(category=99)])
-    with pytest.raises(DataError, match=r"labels\.json: annotation 90: category 99 is none of the file's"):
+    with pytest.raises(DataError, match=r"labels\.json: annotation 90: category 99 is not listed in the file"):
         coco().mask("a")
 
 
 def test_annotations_of_unlisted_images_and_names_that_clash_are_problems() -> None:
     write([annotation(image=5)], images=("a.jpg", "a.png"))
     assert coco().problems == [
-        "data/labels.json: annotations of images that it does not list: 5.",
-        "data/a.jpg and a.png share a name: rename one, in data/labels.json, too.",
+        "data/labels.json: annotations of images that it does not list: 5. "
+        "List these images, or remove the annotations.",
+        "data/a.jpg and a.png share a name. Rename one, in data/labels.json, too.",
     ]
 
 
@@ -237,7 +235,7 @@ def test_files_and_folders_can_be_named() -> None:
         coco(files)
     with pytest.raises(RequestError, match=r"dataset\.images names train; annotations are of train, val"):
         coco(files, {"train": "pics/train"})
-    with pytest.raises(RequestError, match=r"dataset\.annotations: dev: give a file for train, val"):
+    with pytest.raises(RequestError, match=r"dataset\.annotations: dev: give a file for train, for val"):
         coco({"dev": "train.json"})
 
 
@@ -246,7 +244,7 @@ def test_roboflows_category_above_all_others_is_no_class() -> None:
     write([annotation()], categories=[above, *({**c, "supercategory": "pets"} for c in CATEGORIES)])
     data = coco()
     assert data.classes.names == ("background", "cat", "dog")
-    assert "no class: pets, above other categories and never drawn" in data.notes
+    assert "not a class: pets, which groups other categories and is never drawn" in data.notes
     write([annotation(category=0)], categories=[above, *({**c, "supercategory": "pets"} for c in CATEGORIES)])
     assert coco().classes.names == ("background", "pets", "cat", "dog")
 
@@ -263,8 +261,11 @@ def test_files_of_different_categories_are_refused() -> None:
     [
         ("{", "cannot be read as JSON"),
         ("[]", "holds no JSON object"),
-        ("{}", r"is no COCO-JSON \(KeyError: 'categories'\)"),
-        ('{"categories": [], "annotations": [{}], "images": []}', r"is no COCO-JSON \(KeyError: 'category_id'\)"),
+        ("{}", r"is not a COCO-JSON file \(KeyError: 'categories'\)"),
+        (
+            '{"categories": [], "annotations": [{}], "images": []}',
+            r"is not a COCO-JSON file \(KeyError: 'category_id'\)",
+        ),
         ('{"categories": [], "annotations": [], "images": []}', "lists no image"),
     ],
 )
@@ -276,11 +277,11 @@ def test_a_file_that_is_no_coco_json_is_named(text: str, message: str) -> None:
 
 
 def test_an_unknown_word_for_crowds_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"dataset\.crowd=skip: choose void or class"):
-        coco(crowd="skip")
+    with pytest.raises(RequestError, match=r"dataset\.crowd=skip: must be one of void, class"):
+        from_config("dataset=coco", "dataset.root=data", "dataset.crowd=skip")
 
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     write([annotation()])
-    data = assemble.dataset(to_dict(compose("train", ["dataset=coco", "dataset.root=data"])))
+    data = from_config("dataset=coco", "dataset.root=data")
     assert pickle.loads(pickle.dumps(data)).mask("a").equal(data.mask("a"))

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.sets.coco_panoptic import CocoPanoptic
 from segrun.data.sets.coco_stuff import CocoStuff
 from segrun.errors import DataError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 CATEGORIES = [{"id": 200, "name": "rug-merged", "isthing": 0}, {"id": 1, "name": "person", "isthing": 1}]
 
@@ -63,7 +62,7 @@ def test_a_segment_that_the_json_does_not_know_is_refused() -> None:
 
 def test_a_panoptic_json_that_is_none_is_refused() -> None:
     panoptic(categories=[{"id": 1, "name": "person"}])
-    with pytest.raises(DataError, match=r"panoptic_train2017\.json: is no COCO panoptic JSON \(KeyError: 200\)"):
+    with pytest.raises(DataError, match=r"panoptic_train2017\.json: is not a COCO panoptic JSON \(KeyError: 200\)"):
         CocoPanoptic("coco")
     panoptic()
     panoptic("val", categories=[*CATEGORIES, {"id": 3, "name": "car"}])
@@ -84,7 +83,7 @@ def test_images_without_png_or_json_are_problems() -> None:
 @pytest.mark.parametrize("data", [CocoPanoptic, CocoStuff])
 def test_a_root_without_masks_is_refused(data: type[CocoPanoptic] | type[CocoStuff]) -> None:
     put("coco/train2017/01.jpg", np.zeros((2, 3, 3)))
-    with pytest.raises(RequestError, match=r"coco: dataset\.root is to hold .*train2017"):
+    with pytest.raises(RequestError, match=r"coco: dataset\.root must hold .*train2017"):
         data("coco")
 
 
@@ -107,7 +106,7 @@ def test_stuff_has_171_classes_and_a_value_is_an_id_less_one(images: str, maps: 
 def test_a_value_of_a_class_removed_from_coco_is_refused(value: int) -> None:
     put("coco/val2017/01.jpg", np.zeros((1, 1, 3)))
     put("coco/stuffthingmaps/val2017/01.png", [[value]])
-    with pytest.raises(DataError, match=rf"01\.png: values that its publisher does not know: {value} \(1 pixels\)"):
+    with pytest.raises(DataError, match=rf"01\.png: values that its publisher does not use: {value} \(1 pixels\)"):
         CocoStuff("coco").mask("val/01")
 
 
@@ -122,5 +121,5 @@ def test_maps_in_colours_are_not_coco_stuffs() -> None:
 def test_each_is_built_from_its_yaml(name: str) -> None:
     panoptic()
     put("coco/stuffthingmaps/train2017/01.png", np.zeros((2, 3)))
-    data = assemble.dataset(to_dict(compose("train", [f"dataset={name}", "dataset.root=coco"])))
+    data = from_config(f"dataset={name}", "dataset.root=coco")
     assert data.sample("train/01").mask.shape == (2, 3)

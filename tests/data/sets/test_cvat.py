@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.sets.cvat import Cvat
 from segrun.errors import DataError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:245,147,49::\nroad sign:10,20,30:a,b:c\n"
 COLOURS = np.array([[0, 0, 0], [245, 147, 49], [10, 20, 30]], np.uint8)
@@ -120,17 +119,20 @@ def test_what_is_named_or_paired_and_not_there_is_a_problem() -> None:
     put("b", image=False)
     assert cvat().problems == ["export/SegmentationClass: 1 masks without an image: b. Complete the pairs."]
     sets(default="a\nb\nc\n")
-    assert "export: ImageSets/Segmentation names what is not there: c." in cvat().problems
+    assert (
+        "export: ImageSets/Segmentation names what is not there: c. Restore these, or remove them from the lists."
+        in cvat().problems
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("background:0,0,0::\ncar\n", r"labelmap\.txt:2: car: is to be name:red,green,blue:parts:actions"),
-        ("background:0,0,0::\ncar:0,0,256::\n", r"labelmap\.txt:2: car:0,0,256::: is to be"),
-        ("background:0,0,0::\ncar:0,0,0::\n", r"labelmap\.txt:2: .* is that of a label above"),
-        ("car:0,0,0::\ncar:0,0,1::\n", r"labelmap\.txt:2: .* is that of a label above"),
-        ("background:0,0,0::\n", r"labelmap\.txt: 1 labels; 2 to 255 are possible"),
+        ("background:0,0,0::\ncar\n", r"labelmap\.txt:2: car: must be name:red,green,blue:parts:actions"),
+        ("background:0,0,0::\ncar:0,0,256::\n", r"labelmap\.txt:2: car:0,0,256::: must be"),
+        ("background:0,0,0::\ncar:0,0,0::\n", r"labelmap\.txt:2: .* an earlier label has the same name or colour"),
+        ("car:0,0,0::\ncar:0,0,1::\n", r"labelmap\.txt:2: .* an earlier label has the same name or colour"),
+        ("background:0,0,0::\n", r"labelmap\.txt: 1 labels. There must be 2 to 255"),
     ],
 )
 def test_a_labelmap_that_cannot_be_understood_is_refused(labels: str, message: str) -> None:
@@ -154,5 +156,5 @@ def test_what_the_export_lacks_is_named() -> None:
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     put()
     cvat()
-    data = assemble.dataset(to_dict(compose("train", ["dataset=cvat", "dataset.root=export"])))
+    data = from_config("dataset=cvat", "dataset.root=export")
     assert pickle.loads(pickle.dumps(data)).mask("a").tolist() == INDICES.tolist()

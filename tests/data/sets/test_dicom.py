@@ -1,4 +1,5 @@
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.sets.dicom import Dicom
 from segrun.data.sets.dicom_files import read_slice
 from segrun.errors import DataError, MissingExtraError, RequestError
-from segrun.experiment import assemble
+from tests.data.sets.config import from_config
 
 nibabel = pytest.importorskip("nibabel")
 pydicom = pytest.importorskip("pydicom")
@@ -56,7 +57,7 @@ def masks(case: str, names: str = "zax") -> None:
 
 def dicom(**changed: Any) -> Dicom:
     options: dict[str, Any] = {"root": "study", "classes": ["ground", "organ"], "series": None, "empty": "keep"}
-    scaling = {"scale": "fixed", "low": 0, "high": 1000}
+    scaling = IntensitySettings("fixed", 0, 1000)
     return Dicom(**{**options, "ignore_index": 255, "intensity": scaling, **changed})
 
 
@@ -81,7 +82,7 @@ def test_without_positions_the_instance_numbers_give_the_order() -> None:
     assert [dicom().files(f"p1/{k:03}")[0].stem for k in range(3)] == ["z", "a", "x"]
     saved("study/images/p1/a.dcm", SLICES[1], height=None)
     masks("p1")
-    with pytest.raises(DataError, match="not all files say ImagePositionPatient or InstanceNumber"):
+    with pytest.raises(DataError, match="not all files state ImagePositionPatient or InstanceNumber"):
         dicom().raw("p1/000")
 
 
@@ -122,7 +123,7 @@ def test_a_dicom_slice_is_the_nifti_slice_and_a_nifti_mask_is_turned_to_it() -> 
     series("p1")
     data = dicom()
     options: dict[str, Any] = {"axis": 2, "empty": "keep", "ignore_index": 255, "allow_unpaired": False, "channels": 1}
-    other = Nifti("nifti", ["a", "b"], intensity={"scale": "image", "low": 0, "high": 100}, **options)
+    other = Nifti("nifti", ["a", "b"], intensity=IntensitySettings("image", 0, 100), **options)
     for place, name in enumerate(data.names):
         assert np.array_equal(data.mask(name), SLICES[place] % 7 == 0)
         assert np.array_equal(other.raw(name), data.raw(name))
@@ -147,7 +148,7 @@ def test_a_nifti_mask_of_other_slices_is_refused() -> None:
     series("p1")
     Path("study/masks").mkdir()
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 2), np.uint8), np.eye(4)), "study/masks/p1.nii")
-    with pytest.raises(DataError, match=r"p1\.nii: has 2 slices, the series p1 3"):
+    with pytest.raises(DataError, match=r"p1\.nii: has 2 slices, the series p1 has 3"):
         dicom().mask("p1/000")
 
 
@@ -157,7 +158,7 @@ def test_series_of_a_case_are_its_channels_in_the_order_asked_for() -> None:
     series("p1/scout", SLICES + 2)
     masks("p1")
     data = dicom(series=["T2", "T1"])  # masks are named after the first
-    assert "nor 2 of 3 slices'" in data.problems[0]
+    assert "for 2 of 3 slices" in data.problems[0]
     data = dicom(series=["T1", "T2"])
     assert (data.channels, list(data.problems)) == (2, [])
     assert data.notes == ["left out: series other than T1, T2: scout"]
@@ -168,13 +169,20 @@ def test_series_that_do_not_fit_each_other_are_refused() -> None:
     series("p1/T1")
     series("p1/T2", SLICES[:2], names="ab")
     masks("p1")
-    assert dicom(series=["T1", "T2"]).problems == ["study/images/p1: its series differ in slices: T1 has 3, T2 has 2."]
+    assert dicom(series=["T1", "T2"]).problems == [
+        "study/images/p1: its series differ in slices: T1 has 3, T2 has 2. Complete them, or remove the case."
+    ]
     saved("study/images/p1/T2/c.dcm", SLICES[2], height=50)
     with pytest.raises(DataError, match="T2: its slices lie elsewhere than those of T1"):
         dicom(series=["T1", "T2"]).raw("p1/000")
-    assert dicom(series=["T1", "T3"]).problems == ["study/images/p1: its series differ in slices: T1 has 3, T3 has 0."]
-    with pytest.raises(RequestError, match=r"dataset\.series=T1: a list"):
-        dicom(series="T1")
+    assert dicom(series=["T1", "T3"]).problems == [
+        "study/images/p1: its series differ in slices: T1 has 3, T3 has 0. Complete them, or remove the case."
+    ]
+    with pytest.raises(RequestError, match=r"dataset\.series=\[T1,T1\]: a name occurs twice"):
+        dicom(series=["T1", "T1"])
+    for wrong in ("T1", "[]"):
+        with pytest.raises(RequestError, match=rf"dataset\.series={re.escape(wrong)}: must be a list"):
+            from_config("dataset=dicom", "dataset.root=study", f"dataset.series={wrong}")
 
 
 def test_two_series_in_one_folder_are_refused() -> None:
@@ -183,7 +191,7 @@ def test_two_series_in_one_folder_are_refused() -> None:
     saved("study/images/p2/a.dcm", SLICES[0])
     saved("study/images/p2/b.dcm", SLICES[0], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
     data = dicom()
-    with pytest.raises(DataError, match=r"\w+\.dcm and \w+\.dcm lie at one place"):
+    with pytest.raises(DataError, match=r"\w+\.dcm and \w+\.dcm have the same position"):
         data.raw("p1/000")
     with pytest.raises(DataError, match="different orientations"):
         data.raw("p2/000")
@@ -194,8 +202,10 @@ def test_missing_masks_and_loose_files_are_problems() -> None:
     masks("p1", names="za")
     saved("study/images/loose.dcm", SLICES[0])
     loose, bare = dicom().problems
-    assert loose == "study/images/loose.dcm: lies in images/ itself. Each case is a folder there."
-    assert "study/masks/p1.nii(.gz) is not there, nor 1 of 3 slices' study/masks/p1/*.png" in bare
+    assert (
+        loose == "study/images/loose.dcm: lies in images/ itself, where each case must be a folder. Move it into one."
+    )
+    assert "study/masks/p1.nii(.gz) is missing, and so are study/masks/p1/*.png for 1 of 3 slices." in bare
 
 
 def test_slices_without_a_label_are_dropped_where_that_is_asked_for() -> None:
@@ -208,7 +218,7 @@ def test_slices_without_a_label_are_dropped_where_that_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds PALETTE COLOR; a slice is one frame"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds PALETTE COLOR. A slice must be one frame"),
         ({"NumberOfFrames": 4}, "holds 4 frames"),
         ({"PixelData": b"12"}, "its pixels cannot be read"),
     ],
@@ -239,11 +249,12 @@ def test_the_shipped_options_make_one() -> None:
     series("p1")
     masks("p1")
     words = ["dataset=dicom", "dataset.root=study", "dataset.classes=[ground,organ]"]
-    data = assemble.dataset(to_dict(compose("train", words)))
+    data = from_config(*words)
     assert data.names == dicom().names
-    fixed = data.fit(data.names)["intensity"]
+    fitted, settings = data.fit(data.names)
+    fixed = settings["intensity"]
     assert (fixed["scale"], len(fixed["low"])) == ("fixed", 1)
-    assert 0 < data.image("p1/002").mean() < 1
+    assert 0 < fitted.image("p1/002").mean() < 1
 
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from segrun.data.sets.camvid import CamVid
 from segrun.data.sets.folder import Folder
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 Writer = Callable[..., Path]
 ABC = ("a", "b", "c", "d")
@@ -95,7 +96,7 @@ def test_what_is_left_out_when_allowed_is_counted(folder_data: Writer) -> None:
     assert len(data.pairs) == 5
     notes = "\n".join(data.notes)
     assert "1 images without a mask: p01. These are left out." in notes and "1 masks without an image: p03" in notes
-    assert "1 files in images/ that are no images" in notes
+    assert "1 files in images/ that are not images" in notes
 
 
 def test_nothing_paired_at_all_is_refused() -> None:
@@ -176,14 +177,14 @@ def test_unknown_classes_are_asked_for(folder_data: Writer) -> None:
 
 @pytest.mark.parametrize("classes", [["one"], ["a", "b", "a"], [f"c{i}" for i in range(256)]])
 def test_one_class_or_the_same_twice_or_too_many_are_refused(classes: list[str], folder_data: Writer) -> None:
-    with pytest.raises(RequestError, match=rf"{len(classes)} classes .*2 to 255 different ones"):
+    with pytest.raises(RequestError, match=rf"{len(classes)} classes .*Give 2 to 255 different ones"):
         folder(folder_data(4), classes)
 
 
 def test_the_same_class_twice_with_colours_is_refused(folder_data: Writer) -> None:
     root = folder_data(4)
     (root / "classes.txt").write_text("sky 0 0 0\ncar 1 1 1\ncar 2 2 2\n")
-    with pytest.raises(RequestError, match=r"3 classes .*2 to 255 different ones"):
+    with pytest.raises(RequestError, match=r"3 classes .*Give 2 to 255 different ones"):
         folder(root, None)
 
 
@@ -198,7 +199,7 @@ def test_a_classes_file_of_another_shape_is_refused(text: str, folder_data: Writ
 def test_a_classes_file_that_is_no_yaml_is_refused(folder_data: Writer) -> None:
     root = folder_data(4)
     (root / "classes.yaml").write_text("[a, b")
-    with pytest.raises(RequestError, match=r"classes\.yaml: no YAML"):
+    with pytest.raises(RequestError, match=r"classes\.yaml: is not YAML"):
         folder(root, None)
 
 
@@ -242,8 +243,8 @@ def test_palette_masks_are_indices() -> None:
 
 
 def test_an_unknown_coding_is_refused(folder_data: Writer) -> None:
-    with pytest.raises(RequestError, match=r"dataset\.masks=rgb: choose auto, index, colour or binary"):
-        folder(folder_data(4), masks="rgb")
+    with pytest.raises(RequestError, match=r"dataset\.masks=rgb: must be one of auto, index, colour, binary"):
+        from_config("dataset=folder", f"dataset.root={folder_data(4)}", "dataset.masks=rgb")
 
 
 def test_a_value_outside_the_classes_is_named_with_file_and_count() -> None:

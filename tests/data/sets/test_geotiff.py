@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.sets.geotiff import GeoTiff
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
-FIXED = {"scale": "fixed", "low": 0, "high": 1000}
+FIXED = IntensitySettings("fixed", 0, 1000)
 HERE = from_origin(500_000, 5_000_000, 10, 10)
 UTM = "EPSG:32633"
 
@@ -95,7 +97,7 @@ def test_a_raster_smaller_than_a_tile_is_filled_up_with_void_and_that_is_said() 
     sample = data.sample("a/000000_000005")
     assert sample.image.shape == (2, 4, 4) and (sample.image[:, 3] == 0).all() and (sample.image[:, :3] > 0).all()
     assert sample.mask.tolist() == [[1] * 4] * 3 + [[VOID] * 4]
-    assert "1 scenes smaller than a tile are filled up with void: a" in data.notes
+    assert "1 scenes smaller than a tile are padded with void: a" in data.notes
 
 
 def test_bands_come_in_the_order_asked_for() -> None:
@@ -109,9 +111,11 @@ def test_values_are_scaled_by_the_intensity_and_measured_on_the_training_tiles()
     scene("a", np.full((1, 4, 4), 250, np.uint16))
     assert tiles().image("a/000000_000000").unique().tolist() == [0.25]
     scene("b", np.linspace(0, 100, 16, dtype=np.float32).reshape(1, 4, 4), root="floats")
-    data = tiles("floats", intensity={"scale": "dataset", "low": 0, "high": 100})
-    data.fit(data.names)
-    assert data.intensity.config() == {"scale": "fixed", "low": [0.0], "high": [100.0]}
+    data = tiles("floats", intensity=IntensitySettings("dataset", 0, 100))
+    fitted, settings = data.fit(data.names)
+    assert settings == {"intensity": {"scale": "fixed", "low": [0.0], "high": [100.0]}}
+    assert isinstance(fitted, GeoTiff) and fitted.intensity.settings == IntensitySettings("fixed", [0.0], [100.0])
+    assert data.intensity.settings.scale == "dataset"  # the data set itself did not change
 
 
 @pytest.mark.parametrize("kind", ["value", "nan", "nan of a band", "alpha", "mask band"])
@@ -201,7 +205,7 @@ def test_a_nodata_value_that_is_a_class_is_refused_with_the_cure() -> None:
 
 
 def test_other_bands_than_the_first_files_are_refused() -> None:
-    assert "images/b.tif: has 3 bands, wanted are those of 1, 2" in problem(image=counting(3, 10, 13))
+    assert "images/b.tif: has 3 bands, those of 1, 2 are needed" in problem(image=counting(3, 10, 13))
 
 
 def test_a_file_that_is_no_raster_is_told_and_none_at_all_is_refused() -> None:
@@ -224,7 +228,7 @@ def test_rounding_in_a_header_does_no_harm_and_rasters_without_place_are_counted
         data = tiles()
         data.sample(data.names[-1])
     assert not data.problems and not shown
-    assert data.notes == ["1 pairs lack a georeference: image and mask were compared by size alone"]
+    assert data.notes == ["1 pairs lack a georeference: only the sizes of image and mask were compared"]
 
 
 def test_a_scenes_tiles_belong_together_or_those_of_a_block() -> None:
@@ -240,19 +244,35 @@ def test_a_scenes_tiles_belong_together_or_those_of_a_block() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"overlap": 4}, r"dataset\.tile=4 dataset\.overlap=4: 0 ≤ overlap < tile"),
+        ({"overlap": 4}, r"dataset\.tile=4 dataset\.overlap=4: the overlap must be below the tile"),
         ({"blocks": 2, "overlap": 1}, r"dataset\.blocks=2 dataset\.overlap=1"),
-        ({"blocks": 0}, r"dataset\.blocks=0"),
-        ({"bands": [0, 1]}, r"dataset\.bands=\[0, 1\]"),
-        ({"bands": []}, r"dataset\.bands=\[\]"),
         ({"ignore_index": 1}, r"dataset\.ignore_index=1: is the value of the class 'road'"),
-        ({"intensity": {"scale": "fixed", "low": 2, "high": 1}}, r"low"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changed: dict[str, Any], said: str) -> None:
     scene("a")
     with pytest.raises(RequestError, match=said):
         tiles(**changed)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("blocks=0", r"dataset\.blocks=0: must be a whole number of at least 1, or null"),
+        ("bands=[0,1]", r"dataset\.bands=\[0,1\]: must be a list, each entry a whole number of at least 1"),
+        ("bands=[]", r"dataset\.bands=\[\]: must be a list"),
+        ("tile=0", r"dataset\.tile=0: must be a whole number of at least 1"),
+        ("overlap=-1", r"dataset\.overlap=-1: must be a whole number of at least 0"),
+        (
+            "intensity={scale:fixed,low:2,high:1}",
+            r"intensity\.low=2.* dataset\.intensity\.high=1.*: low must be below high",
+        ),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(word: str, message: str) -> None:
+    scene("a")
+    with pytest.raises(RequestError, match=message):
+        from_config("dataset=geotiff", "dataset.root=data", "dataset.classes=[other,road]", f"dataset.{word}")
 
 
 def test_the_publishers_split_is_taken_from_folders() -> None:

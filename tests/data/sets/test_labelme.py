@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.sets.labelme import LabelMe
 from segrun.errors import DataError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 SIZE = (8, 10)
 
@@ -97,7 +96,7 @@ def test_classes_that_are_not_given_are_what_is_drawn() -> None:
     write(CAT, name="sub/b")
     data = labelme(None)
     assert data.classes.names == ("background", "cat", "dog") and data.names == ("a", "sub/b")
-    assert data.notes == ["classes are the labels that are drawn: cat, dog (dataset.classes says so)"]
+    assert data.notes == ["classes are the labels that are drawn: cat, dog (dataset.classes sets them)"]
 
 
 def test_a_label_outside_the_classes_is_named_with_file_and_shape() -> None:
@@ -121,7 +120,7 @@ def test_shapes_without_an_area_are_refused_by_name(kind: str) -> None:
         (shape("cat", (0, 0), (1, 1), (2, 2)), "a rectangle has 2 points, not 3"),
         (shape("cat", (0, 0), (1, 1), (2, 2), kind="circle"), "a circle has 2 points, not 3"),
         (shape("cat", (0, 0), (500, 1)), r"the point \(500, 1\) lies far outside the image of 10×8"),
-        ({"label": "cat", "points": None}, "points are pairs of numbers"),
+        ({"label": "cat", "points": None}, "points must be pairs of numbers"),
     ],
 )
 def test_points_that_make_no_shape_are_refused(wrong: dict[str, Any], message: str) -> None:
@@ -132,7 +131,7 @@ def test_points_that_make_no_shape_are_refused(wrong: dict[str, Any], message: s
 
 def test_an_image_of_another_size_than_the_json_says_is_refused() -> None:
     write(CAT, imageHeight=10, imageWidth=8)
-    with pytest.raises(DataError, match=r"a\.jpg: is 10×8, .*a\.json has it as 8×10"):
+    with pytest.raises(DataError, match=r"a\.jpg: is 10×8 .*a\.json states 8×10"):
         labelme().mask("a")
     write(CAT, imageHeight=None, imageWidth=None)
     assert int(labelme().mask("a").sum()) == 12
@@ -159,7 +158,9 @@ def test_images_that_are_missing_or_have_no_json_are_told() -> None:
     write(CAT, name="gone", put=False)
     Image.fromarray(np.zeros(SIZE, np.uint8)).save("data/bare.png")
     data = labelme()
-    assert data.problems == ["data/gone.json: its imagePath gone.jpg is not there. Bring it back."]
+    assert data.problems == [
+        "data/gone.json: its imagePath gone.jpg is missing. Restore the image, or remove the JSON file."
+    ]
     assert data.notes == ["left out: 1 images without a JSON file"]
 
 
@@ -168,7 +169,7 @@ def test_images_that_are_missing_or_have_no_json_are_told() -> None:
     [
         ("{", r"data/b\.json: cannot be read as JSON"),
         ("[1]", r"data/b\.json: holds no JSON object"),
-        ('{"images": [], "annotations": []}', r"data/b\.json: is none of LabelMe's files"),
+        ('{"images": [], "annotations": []}', r"data/b\.json: is not a file of LabelMe"),
         ('{"imagePath": "a.jpg", "shapes": [{"label": "cat"}]}', r"data/b\.json: a shape has no label or no points"),
     ],
 )
@@ -181,7 +182,7 @@ def test_a_json_that_is_not_labelmes_is_a_problem(text: str, message: str) -> No
 
 def test_a_root_without_json_is_refused() -> None:
     Path("data").mkdir()
-    with pytest.raises(DataError, match="data: no JSON file of LabelMe's"):
+    with pytest.raises(DataError, match="data: no JSON file of LabelMe"):
         labelme()
 
 
@@ -195,12 +196,12 @@ def test_folders_of_splits_are_the_split() -> None:
 
 def test_one_class_alone_is_refused() -> None:
     write(CAT)
-    with pytest.raises(RequestError, match=r"1 classes \(cat\); 2 to 255"):
+    with pytest.raises(RequestError, match=r"1 classes \(cat\)\. Give 2 to 255"):
         labelme(None, background=None)
 
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     write(CAT, shape("__ignore__", (0, 0), (1, 1)))
-    data = assemble.dataset(to_dict(compose("train", ["dataset=labelme", "dataset.root=data"])))
+    data = from_config("dataset=labelme", "dataset.root=data")
     mask = pickle.loads(pickle.dumps(data)).mask("a")
     assert data.classes.names == ("background", "cat") and mask.unique().tolist() == [0, 1, VOID]

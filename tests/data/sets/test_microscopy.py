@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.read.raw import read_raw
 from segrun.data.sets.microscopy import Microscopy
 from segrun.errors import DataError, MissingExtraError, RequestError
+from tests.data.sets.config import from_config
 
 tifffile = pytest.importorskip("tifffile")
 VALUES = (np.arange(5 * 4 * 6).reshape(5, 4, 6) * 300).astype(np.uint16)  # five channels of 4×6
@@ -121,7 +123,7 @@ def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytes
 
 
 def microscopy(**changed: Any) -> Microscopy:
-    scaling = {"scale": "fixed", "low": 0, "high": [1000, 2000, 4000, 8000, 16000]}
+    scaling = IntensitySettings("fixed", 0, [1000, 2000, 4000, 8000, 16000])
     options: dict[str, Any] = {"root": "cells", "classes": ["ground", "cell"], "masks": "auto", "ignore_index": 255}
     return Microscopy(**{**options, "allow_unpaired": False, "channels": 5, "intensity": scaling, **changed})
 
@@ -140,9 +142,9 @@ def test_a_folder_of_five_channels_is_scaled_a_channel_and_keeps_its_splits() ->
     assert sample.mask.dtype == torch.uint8
     assert np.array_equal(sample.mask, label)
     with pytest.raises(DataError, match="has 5 channels, 2 channels"):
-        microscopy(channels=2, intensity={"scale": "image", "low": 0, "high": 100}).image("train/a")
+        microscopy(channels=2, intensity=IntensitySettings("image", 0, 100)).image("train/a")
 
 
 def test_no_channels_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"dataset\.channels=0"):
-        microscopy(channels=0)
+    with pytest.raises(RequestError, match=r"dataset\.channels=0: must be a whole number of at least 1"):
+        from_config("dataset=microscopy", "dataset.root=cells", "dataset.channels=0")

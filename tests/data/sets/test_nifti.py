@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segrun.config.compose import compose, to_dict
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.sets.nifti import Nifti
 from segrun.data.sets.nifti_files import Volume, open_volumes
 from segrun.errors import DataError, MissingExtraError, RequestError
-from segrun.experiment import assemble
+from tests.data.sets.config import from_config
 
 nibabel = pytest.importorskip("nibabel")
 # 4 to the right, 5 to the front, 6 up; every voxel is different
@@ -49,7 +49,7 @@ def nifti(**changed: Any) -> Nifti:
         "axis": 2,
         "empty": "keep",
     }
-    scaling = {"scale": "fixed", "low": 0, "high": 200}
+    scaling = IntensitySettings("fixed", 0, 200)
     return Nifti(**{**options, "ignore_index": 255, "allow_unpaired": False, "intensity": scaling, **changed})
 
 
@@ -132,11 +132,11 @@ def test_channels_are_the_fourth_axis_or_numbered_files() -> None:
     for case in data.cases:
         assert np.array_equal(data.raw(f"{case}/003"), [AXIAL, AXIAL + 1000])
     assert nifti(channels=3).problems == [
-        "task/imagesTr/a.nii: has 2 channels, dataset.channels=3.",
-        "task/imagesTr/brain_0007_0000.nii.gz: has 2 channels, dataset.channels=3.",
+        "task/imagesTr/a.nii: has 2 channels, dataset.channels=3. Set it to 2, or remove the case.",
+        "task/imagesTr/brain_0007_0000.nii.gz: has 2 channels, dataset.channels=3. Set it to 2, or remove the case.",
     ]
     Path("task/imagesTr/brain_0007_0000.nii.gz").unlink()
-    assert "there are the channels 1; they count from 0 on" in nifti(channels=2).problems[0]
+    assert "the case has the channels 1. Number them from 0 without gaps" in nifti(channels=2).problems[0]
 
 
 def test_a_case_whose_name_ends_in_four_digits_is_no_channel() -> None:
@@ -161,7 +161,7 @@ def test_a_json_without_whole_labels_is_refused() -> None:
     with pytest.raises(RequestError, match=r"dataset\.json: holds no labels"):
         nifti(classes=None)
     Path("task/dataset.json").write_text(json.dumps({"labels": {"0": "a", "2": "b"}}))
-    with pytest.raises(RequestError, match="labels 0, 2; they count from 0"):
+    with pytest.raises(RequestError, match="has the labels 0, 2, which do not count from 0"):
         nifti(classes=None)
 
 
@@ -176,8 +176,8 @@ def test_empty_slices_are_left_out_and_counted_where_that_is_asked_for() -> None
         saved(f"task/labelsTr/{case}.nii", 0 * LABELS)
     with pytest.raises(DataError, match="no slice holds a label"):
         nifti(empty="drop")
-    with pytest.raises(RequestError, match=r"dataset\.empty=some: choose keep or drop"):
-        nifti(empty="some")
+    with pytest.raises(RequestError, match=r"dataset\.empty=some: must be one of keep, drop"):
+        from_config("dataset=nifti", "dataset.root=task", "dataset.empty=some")
 
 
 def test_labels_on_another_grid_are_a_problem_with_both() -> None:
@@ -220,7 +220,7 @@ def test_files_that_are_no_volumes_are_said_by_name() -> None:
 def test_labels_that_are_no_classes_are_refused() -> None:
     saved("task/images/a.nii", VOXELS)
     saved("task/masks/a.nii", LABELS * 0.5)
-    with pytest.raises(DataError, match=r"masks/a\.nii: slice 3 is to hold one whole number"):
+    with pytest.raises(DataError, match=r"masks/a\.nii: slice 3 must hold one whole number"):
         nifti().mask("a/003")
     saved("task/masks/a.nii", LABELS * 7)
     with pytest.raises(DataError, match=r"values outside the 2 classes: 7"):
@@ -238,8 +238,8 @@ def test_a_decompressed_volume_is_kept_until_the_file_changes() -> None:
 
 def test_wrong_axes_and_missing_folders_are_refused() -> None:
     cases("a")
-    with pytest.raises(RequestError, match=r"dataset\.axis=3: choose 0"):
-        nifti(axis=3)
+    with pytest.raises(RequestError, match=r"dataset\.axis=3: must be one of 0, 1, 2"):
+        from_config("dataset=nifti", "dataset.root=task", "dataset.axis=3")
     with pytest.raises(RequestError, match="imagesTr/ and labelsTr/, or images/ and masks/"):
         nifti(root=".")
 
@@ -247,11 +247,12 @@ def test_wrong_axes_and_missing_folders_are_refused() -> None:
 def test_the_shipped_options_make_one() -> None:
     cases("a")
     words = ["dataset=nifti", "dataset.root=task", "dataset.classes=[ground,organ]"]
-    data = assemble.dataset(to_dict(compose("train", words)))
+    data = from_config(*words)
     assert data.names == nifti().names
-    fixed = data.fit(data.names)["intensity"]
+    fitted, settings = data.fit(data.names)
+    fixed = settings["intensity"]
     assert (fixed["scale"], len(fixed["low"])) == ("fixed", 1)
-    assert 0 < data.image("a/003").mean() < 1
+    assert 0 < fitted.image("a/003").mean() < 1
 
 
 def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

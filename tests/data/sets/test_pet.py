@@ -8,6 +8,7 @@ from segrun.data.sets.pet import Pet
 from segrun.errors import RequestError
 from segrun.types import VOID
 from tests.data.sets import layouts
+from tests.data.sets.config import from_config
 
 
 @pytest.mark.parametrize(("border", "value"), [("void", VOID), ("pet", 1)])
@@ -34,5 +35,5 @@ def test_the_root_may_be_the_folder_itself() -> None:
 
 
 def test_another_border_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"dataset\.border=cat: choose void or pet"):
-        Pet(str(layouts.pet()), "cat", download=False)
+    with pytest.raises(RequestError, match=r"dataset\.border=cat: must be one of void, pet"):
+        from_config("dataset=pet", f"dataset.root={layouts.pet()}", "dataset.border=cat")

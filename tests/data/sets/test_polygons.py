@@ -94,13 +94,13 @@ def test_points_come_flat_or_in_pairs_as_numbers_or_words() -> None:
     ("values", "message"),
     [
         ([1, 2, 3, 4], r"file:3: 2 points; 3 are needed"),
-        ([1, 2, 3, 4, 5], r"file:3: 5 coordinates make no pairs"),
+        ([1, 2, 3, 4, 5], r"file:3: 5 coordinates are not pairs"),
         ([], r"file:3: 0 points"),
-        ([1, 2, 3, 4, 5, "x"], r"file:3: points are pairs of numbers"),
-        ([1, 2, 3, 4, 5, "nan"], r"file:3: points are pairs of numbers"),
-        ([[1, 2], [3], [4, 5]], r"file:3: points are pairs of numbers"),
-        (None, r"file:3: points are pairs of numbers"),
-        ({"x": 1}, r"file:3: points are pairs of numbers"),
+        ([1, 2, 3, 4, 5, "x"], r"file:3: points must be pairs of numbers"),
+        ([1, 2, 3, 4, 5, "nan"], r"file:3: points must be pairs of numbers"),
+        ([[1, 2], [3], [4, 5]], r"file:3: points must be pairs of numbers"),
+        (None, r"file:3: points must be pairs of numbers"),
+        ({"x": 1}, r"file:3: points must be pairs of numbers"),
     ],
 )
 def test_what_is_no_polygon_is_refused_with_its_place(values: object, message: str) -> None:

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 from torchvision.datasets import voc
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.dataset import Dataset
 from segrun.data.sets.ade20k import ADE20K
 from segrun.data.sets.cityscapes import Cityscapes
@@ -26,9 +25,9 @@ from segrun.data.sets.public import PublishedDataset, map_values
 from segrun.data.sets.sbd import SBD
 from segrun.data.sets.voc import VOC
 from segrun.errors import DataError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
 from tests.data.sets import layouts
+from tests.data.sets.config import from_config
 
 LAYOUTS = {
     "voc": layouts.voc, "sbd": layouts.sbd, "cityscapes": layouts.cityscapes, "ade20k": layouts.ade20k,
@@ -49,7 +48,7 @@ def opened(name: str, root: object, download: bool = False) -> PublishedDataset:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_its_config_composes_and_builds_and_every_image_reads(name: str) -> None:
     root = LAYOUTS[name]()
-    data = assemble.dataset(to_dict(compose("train", [f"dataset={name}", f"dataset.root={root}"])))
+    data = from_config(f"dataset={name}", f"dataset.root={root}")
     assert isinstance(data, Dataset) and data.splits["train"]
     assert sorted(data.names) == sorted(name for names in data.splits.values() for name in names)
     for each in data.names:
@@ -102,7 +101,7 @@ def test_files_that_are_missing_are_counted_and_refused(name: str) -> None:
     count = len(data.splits["train"])
     assert str(count) in problem and data.files(data.splits["train"][0])[1].stem.partition("_gt")[0] in problem
     with pytest.raises(DataError, match="Unpack"):
-        assemble.dataset(to_dict(compose("train", [f"dataset={name}", f"dataset.root={data.root}"])))
+        from_config(f"dataset={name}", f"dataset.root={data.root}")
 
 
 def test_a_split_without_images_is_refused_and_not_drawn() -> None:
@@ -110,14 +109,16 @@ def test_a_split_without_images_is_refused_and_not_drawn() -> None:
     for name in data.splits["val"]:
         for path in data.files(name):
             path.unlink()
-    assert opened("cityscapes", data.root).problems == [f"{data.root}: Cityscapes has no image for val there."]
+    assert opened("cityscapes", data.root).problems == [
+        f"{data.root}: Cityscapes has no image for val there. Unpack the archive again."
+    ]
 
 
 @pytest.mark.parametrize(("values", "told"), [([[0, 5], [5, 9]], r"5 \(2 pixels\), 9 \(1 pixels\)"), ([[-1, 0]], "-1")])
 def test_values_that_the_publisher_does_not_know_are_refused(values: list[list[int]], told: str) -> None:
     codes: Mapping[int, int] = {0: 0, 1: 1, 7: VOID}
     assert map_values(np.array([[0, 1], [7, 0]]), Path("a.png"), codes).tolist() == [[0, 1], [VOID, 0]]
-    with pytest.raises(DataError, match=rf"a\.png: values .* not know: {told}"):
+    with pytest.raises(DataError, match=rf"a\.png: values .* not use: {told}"):
         map_values(np.array(values), Path("a.png"), codes)
 
 
@@ -155,7 +156,7 @@ def test_what_is_not_there_is_fetched_once(server: list[str]) -> None:
     words = ["dataset=voc", "dataset.root=new/folder", "dataset.download=true"]
     counts = []
     for _ in range(2):
-        data = assemble.dataset(to_dict(compose("train", words)))
+        data = from_config(*words)
         assert data.splits == {"train": ("a", "b"), "val": ("c",)} and data.mask("a").shape == (4, 5)
         counts.append(len(server))
     assert counts[0] == counts[1] > 0 and set(server) == {"GET /voc.tar"}
@@ -187,5 +188,5 @@ def test_without_a_network_the_host_and_the_cure_are_named(name: str, monkeypatc
 
 def test_a_root_that_cannot_be_made_is_refused() -> None:
     Path("file").write_text("")
-    with pytest.raises(RequestError, match=r"dataset\.root=file: cannot be made \(File exists\)"):
+    with pytest.raises(RequestError, match=r"dataset\.root=file: cannot be created \(File exists\)"):
         VOC("file", download=True)

@@ -34,13 +34,13 @@ def test_compressed_runs_are_those_of_pycocotools(seed: int) -> None:
         ([20], "its runs cover 20 pixels of 12"),
         ("33", "its runs cover 6 pixels of 12"),
         ("", "its runs cover 0 pixels of 12"),
-        ([-1, 13], "no run lengths"),
-        ([1.5, 10.5], "no run lengths"),
-        ("é", "no run lengths"),
-        ("PPPPPPPPPPPPPPPPPPPP", "no run lengths"),
+        ([-1, 13], "not run lengths"),
+        ([1.5, 10.5], "not run lengths"),
+        ("é", "not run lengths"),
+        ("PPPPPPPPPPPPPPPPPPPP", "not run lengths"),
         ("P", "end within a number"),
-        ("O=", "no run lengths"),  # -1 and 13
-        (None, "no run lengths"),
+        ("O=", "not run lengths"),  # -1 and 13
+        (None, "not run lengths"),
     ],
 )
 def test_runs_that_do_not_fill_the_mask_are_refused(counts: object, message: str) -> None:

@@ -49,7 +49,7 @@ def test_the_root_may_be_the_folder_itself(inner: str) -> None:
 def test_a_value_beyond_the_classes_is_refused() -> None:
     data = VOC(str(layouts.voc()), download=False)
     layouts.put(data.pairs["a"][1], layouts.filled(0, p01=21, p02=21))
-    with pytest.raises(DataError, match=r"a\.png: values .*: 21 \(2 pixels\); 0 to 20 are"):
+    with pytest.raises(DataError, match=r"a\.png: values .*: 21 \(2 pixels\); it uses 0 to 20"):
         data.mask("a")
 
 
@@ -58,7 +58,7 @@ def test_sbd_alone_keeps_its_own_splits_and_warns_of_vocs_val() -> None:
     assert data.splits == {"train": ("a", "c", "d"), "val": ("e",)}
     assert data.mask("d").tolist() == layouts.filled(0, p11=7).tolist()
     assert np.array_equal(data.mask("a"), SBDataset("sbd", mode="segmentation")[0][1])
-    assert any("not to be scored there" in note for note in data.notes)
+    assert any("do not score a model there" in note for note in data.notes)
 
 
 def test_sbd_with_voc_is_train_aug_and_vocs_val() -> None:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrun.config.compose import compose, to_dict
 from segrun.data.sets.yolo import Yolo, find_label_file
 from segrun.errors import DataError, RequestError
-from segrun.experiment import assemble
 from segrun.types import VOID
+from tests.data.sets.config import from_config
 
 SIZE = (8, 10)
 BOTH = "names: [cat, dog]\ntrain: images/train\nval: images/val\n"
@@ -76,13 +75,13 @@ def test_an_image_without_labels_is_background(label: str | None) -> None:
     ("line", "message"),
     [
         ("0 0.5 0.5 0.2 0.2", "5 numbers are a box"),
-        ("0 0.1 0.1 0.9", "3 coordinates make no pairs"),
+        ("0 0.1 0.1 0.9", "3 coordinates are not pairs"),
         ("0 0.1 0.1", "1 points; 3 are needed"),
         ("0", "0 points; 3 are needed"),
         ("0 0.1 0.1 0.9 0.1 0.9 1.01", r"the coordinate 1\.01 is outside 0…1"),
         ("0 10 10 90 10 90 -90", r"the coordinate -90 is outside 0…1"),
-        ("0 0.1 0.1 0.9 0.1 0.9 nan", "points are pairs of numbers"),
-        ("0 0.1 0.1 0.9 0.1 0.9 x", "points are pairs of numbers"),
+        ("0 0.1 0.1 0.9 0.1 0.9 nan", "points must be pairs of numbers"),
+        ("0 0.1 0.1 0.9 0.1 0.9 x", "points must be pairs of numbers"),
         ("2 0.1 0.1 0.9 0.1 0.9 0.9", r"class 2; data\.yaml names 0 to 1"),
         ("-1 0.1 0.1 0.9 0.1 0.9 0.9", r"class -1; data\.yaml names 0 to 1"),
         ("cat 0.1 0.1 0.9 0.1 0.9 0.9", r"class cat; data\.yaml names 0 to 1"),
@@ -128,7 +127,7 @@ def test_lists_name_images_from_where_they_lie_or_from_the_path() -> None:
     data = yolo()
     assert data.splits == {"train": ("images/train/a",), "val": ("images/val/a",)}
     assert int(data.mask("images/train/a").sum()) == 24
-    assert data.problems == ["parts/val.txt: names images/val/b.jpg, which is not there."]
+    assert data.problems == ["parts/val.txt: names images/val/b.jpg, which is missing. Restore it, or remove the line."]
 
 
 def test_labels_lie_where_the_last_images_says_labels() -> None:
@@ -147,22 +146,22 @@ def test_polygons_follow_an_image_that_is_turned() -> None:
 def test_two_images_of_one_name_are_a_problem() -> None:
     parts()
     put("parts/images/train/a.png")
-    assert yolo().problems == ["parts/images/train/a.jpg and a.png share a name: remove or rename one."]
+    assert yolo().problems == ["parts/images/train/a.jpg and a.png share a name. Remove or rename one."]
 
 
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("names: [a", DataError, r"data\.yaml: no YAML"),
-        ("- a", DataError, "is to hold names, train and val"),
-        ("train: images/train", DataError, "names is to be a list"),
-        ("names: {0: a, 2: b}\ntrain: images/train", DataError, "names is to be a list, or .* without gaps"),
+        ("names: [a", DataError, r"data\.yaml: is not YAML"),
+        ("- a", DataError, "must hold names, train and val"),
+        ("train: images/train", DataError, "names must be a list"),
+        ("names: {0: a, 2: b}\ntrain: images/train", DataError, "names must be a list, or .* without gaps"),
         ("names: [a, b]\nnc: 3\ntrain: images/train", DataError, "nc is 3, but there are 2 names"),
         ("names: [a, b]", DataError, "train, val and test name no image"),
         ("names: [a, b]\ntrain: 5", RequestError, "5 is neither in parts nor in parts"),
-        ("names: [a, b]\ntrain: images/train/a.jpg", DataError, r"a\.jpg: cannot be read \(no UTF-8 text\)"),
+        ("names: [a, b]\ntrain: images/train/a.jpg", DataError, r"a\.jpg: cannot be read \(not UTF-8 text\)"),
         ("names: [a, b]\ntrain: pics", RequestError, "pics is neither in parts nor in parts"),
-        ("names: [a, a]\ntrain: images/train", RequestError, "3 classes .* 2 to 255 different ones"),
+        ("names: [a, a]\ntrain: images/train", RequestError, "3 classes .* Give 2 to 255 different ones"),
     ],
 )
 def test_a_data_yaml_that_cannot_be_understood_is_refused(text: str, error: type[Exception], message: str) -> None:
@@ -179,6 +178,6 @@ def test_a_missing_data_yaml_is_named() -> None:
 
 def test_it_is_built_from_its_yaml_and_goes_to_other_processes() -> None:
     parts()
-    data = assemble.dataset(to_dict(compose("train", ["dataset=yolo", "dataset.root=parts"])))
+    data = from_config("dataset=yolo", "dataset.root=parts")
     again = pickle.loads(pickle.dumps(data))
     assert again.mask("images/train/a").equal(yolo().mask("images/train/a"))
