@@ -17,8 +17,13 @@ import yaml
 import segrun
 from segrun.commands import evaluate
 from segrun.config.build import partial
-from segrun.config.compose import compose, conf_dir, option_names
+from segrun.config.compose import compose
+from segrun.config.options import conf_dir, option_names
+from segrun.data.dataset import Dataset
 from segrun.errors import RequestError
+from segrun.models.backbones.backbone import Backbone
+from segrun.models.heads.head import Head
+from segrun.transfer.strategies.strategy import Strategy
 from tests.conftest import QUICK
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -58,15 +63,15 @@ def test_a_users_backbone_works_with_every_strategy(plain: str, elsewhere: Path,
 
 
 EXAMPLES = [
-    ("backbone", "segrun/models/backbones/plain.py"),
-    ("head", "segrun/models/heads/perceptron.py"),
-    ("strategy", "segrun/transfer/strategies/linear_rates.py"),
-    ("dataset", "segrun/data/sets/discs.py"),
+    (Backbone, "segrun/models/backbones/plain.py"),
+    (Head, "segrun/models/heads/perceptron.py"),
+    (Strategy, "segrun/transfer/strategies/linear_rates.py"),
+    (Dataset, "segrun/data/sets/discs.py"),
 ]
 
 
-@pytest.mark.parametrize(("group", "path"), EXAMPLES)
-def test_an_example_passes_its_own_test(group: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("base", "path"), EXAMPLES)
+def test_an_example_passes_its_own_test(base: type, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, stem = path.removesuffix(".py").replace("/", "."), Path(path).stem
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
@@ -77,8 +82,9 @@ def test_an_example_passes_its_own_test(group: str, path: str, monkeypatch: pyte
     assert tests
     for test in tests:
         test()
+    group = base.__name__.lower()
     settings = yaml.safe_load(code_block(f"conf/{group}/{stem}.yaml"))
-    assert issubclass(partial(settings, group).cls, getattr(module, settings["_target_"].rpartition(".")[2]))
+    assert partial(settings, group, base=base).cls.__module__ == name
 
 
 def test_a_users_options_folder_is_read(plain: str, elsewhere: Path) -> None:
