@@ -45,17 +45,17 @@ def compare(*words: str) -> Path:
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         cli.main(["compare", *words])
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and told.startswith("segrun: ") and told.count("\n") <= 2
-    return told
+    output = capsys.readouterr().err
+    assert ended.value.code == 2 and output.startswith("segrun: ") and output.count("\n") <= 2
+    return output
 
 
 def test_the_tables_are_written_and_the_page_is_told(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(elsewhere / "runs", {"finetune": 0.0, "l2sp": 0.5})
     folder = compare("runs=runs")
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "table.csv", "table.md", "table.tex"]
-    told = capsys.readouterr().out
-    assert told.splitlines()[-1] == str(folder / "index.html") and "l2sp is better than finetune by" in told
+    output = capsys.readouterr().out
+    assert output.splitlines()[-1] == str(folder / "index.html") and "l2sp is better than finetune by" in output
 
 
 @pytest.mark.usefixtures("no_page")
@@ -91,9 +91,9 @@ def test_the_csv_holds_what_the_scores_say(elsewhere: Path) -> None:
 
 @pytest.mark.usefixtures("no_page")
 def test_markdown_and_latex_are_well_formed_whatever_the_names(elsewhere: Path) -> None:
-    names, made = ("a|b", "50%_&#", r"x\y{$}~^"), Study(6)
+    names, synthetic_study = ("a|b", "50%_&#", r"x\y{$}~^"), Study(6)
     for strategy in ("finetune", "my_own&more%"):
-        for seed, counts in made.runs(2).items():
+        for seed, counts in synthetic_study.runs(2).items():
             write(
                 elsewhere / "runs" / f"{strategy}{seed}", counts, synthetic.config(strategy, int(seed)), classes=names
             )
@@ -165,21 +165,23 @@ def test_wrong_requests_end_in_a_line(elsewhere: Path, capsys: pytest.CaptureFix
         capsys, "runs=runs", "baseline=scratch"
     )
     assert "by=colour: no run has this setting" in refused(capsys, "runs=runs", "by=colour")
-    assert "draws=5: a hundred or more" in refused(capsys, "runs=runs", "draws=5")
-    assert "draws=many: a hundred or more" in refused(capsys, "runs=runs", "draws=many")
+    assert "draws=5: must be a whole number of at least 100." in refused(capsys, "runs=runs", "draws=5")
+    assert "draws=many: must be a whole number of at least 100." in refused(capsys, "runs=runs", "draws=many")
     assert not Path("outputs").exists()
 
 
 @pytest.mark.usefixtures("no_page")
 def test_runs_that_are_not_comparable_end_in_a_line(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(elsewhere / "nuclei", {"finetune": 0.0}, seeds=2)
-    made = Study(9)
-    write(elsewhere / "camvid", made.counts(), synthetic.config(names__dataset="camvid"), images=[*"abcdefghi"])
-    write(elsewhere / "search", made.counts(), synthetic.config("l2sp"), test=False)
-    told = refused(capsys, "runs=nuclei,camvid")
-    assert "nuclei/folder_finetune_all_seed0 and camvid were scored on different images" in told
-    told = refused(capsys, "runs=nuclei,search")
-    assert "search was scored only on val" in told and "nuclei/folder_finetune_all_seed1 on test" in told
+    synthetic_study = Study(9)
+    write(
+        elsewhere / "camvid", synthetic_study.counts(), synthetic.config(names__dataset="camvid"), images=[*"abcdefghi"]
+    )
+    write(elsewhere / "search", synthetic_study.counts(), synthetic.config("l2sp"), test=False)
+    output = refused(capsys, "runs=nuclei,camvid")
+    assert "nuclei/folder_finetune_all_seed0 and camvid were scored on different images" in output
+    output = refused(capsys, "runs=nuclei,search")
+    assert "search was scored only on val" in output and "nuclei/folder_finetune_all_seed1 on test" in output
 
 
 @pytest.mark.usefixtures("no_page")
@@ -192,9 +194,9 @@ def test_without_runs_those_of_sweeps_are_compared(elsewhere: Path, capsys: pyte
 def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, runs, val = Study(6), elsewhere / "runs", {"0": None, "1": float("nan")}
+    synthetic_study, runs, val = Study(6), elsewhere / "runs", {"0": None, "1": float("nan")}
     for strategy in ("finetune", "l2sp"):
-        for seed, counts in made.runs(4).items():
+        for seed, counts in synthetic_study.runs(4).items():
             values = synthetic.config(strategy, int(seed))
             write(runs / f"{strategy}{seed}", counts, values, old=seed == "1", val=val.get(seed, 0.5))
     shutil.copytree(runs / "l2sp0", runs / "l2sp0_again")
@@ -208,8 +210,8 @@ def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
         rows = {row["strategy"]: row for row in csv.DictReader(file)}
     assert [(row["runs"], row["failed"]) for row in rows.values()] == [("2", "2"), ("4", "0")]
     assert all(0 < float(row["miou"]) < 1 for row in rows.values())
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split(" (")[0] for line in told if line.startswith(("failed", "2 runs"))] == [
+    output = capsys.readouterr().out.splitlines()
+    assert [line.split(" (")[0] for line in output if line.startswith(("failed", "2 runs"))] == [
         "2 runs of l2sp have the seed 0 and the same settings; the newest is used: runs/l2sp0",
         "failed: finetune: result.json is incomplete", "failed: finetune: runs/finetune3/scores.csv: is incomplete",
     ]  # fmt: skip
@@ -226,10 +228,10 @@ def test_folders_and_keys_may_be_listed_as_they_are(words: list[str], elsewhere:
 
 @pytest.mark.slow
 def test_five_thousand_runs_fit_into_a_gibibyte(elsewhere: Path) -> None:
-    values, made = to_dict(compose("train")), Study(50)
+    values, synthetic_study = to_dict(compose("train")), Study(50)
     for strategy in range(50):
         for labels in range(5, 105, 5):
-            for seed, counts in made.runs(5, 0.01 * strategy + 0.2 * np.log(labels)).items():
+            for seed, counts in synthetic_study.runs(5, 0.01 * strategy + 0.2 * np.log(labels)).items():
                 own = {
                     **values,
                     "names": {**values["names"], "strategy": f"s{strategy}"},

@@ -36,10 +36,10 @@ def test_nothing_counted_has_no_iou() -> None:
 def test_an_interval_is_student_s() -> None:
     for count in (2, 3, 8):
         sample = bootstrap_images(Study(seed=count).runs(count), 100)
-        found = estimate_mean(sample)
+        result = estimate_mean(sample)
         expected = stats.t.interval(0.95, count - 1, sample.scores.mean(), stats.sem(sample.scores))
-        np.testing.assert_allclose((found.low, found.high), expected, rtol=1e-9)
-        assert found.mean == pytest.approx(sample.scores.mean())
+        np.testing.assert_allclose((result.low, result.high), expected, rtol=1e-9)
+        assert result.mean == pytest.approx(sample.scores.mean())
 
 
 def test_one_seed_says_nothing_of_others() -> None:
@@ -49,9 +49,9 @@ def test_one_seed_says_nothing_of_others() -> None:
         np.isnan([estimate_mean(one).low, estimate_mean(one).high]).all() and estimate_mean(one).mean == one.scores[0]
     )
     for pair in ((one, five), (five, one), (one, one)):
-        found = difference(*pair)
-        assert np.isnan([found.low, found.high, found.p_value]).all()
-        assert found.mean == pytest.approx(pair[0].scores.mean() - pair[1].scores.mean())
+        result = difference(*pair)
+        assert np.isnan([result.low, result.high, result.p_value]).all()
+        assert result.mean == pytest.approx(pair[0].scores.mean() - pair[1].scores.mean())
 
 
 def test_scores_are_exact_and_draws_lie_around_them() -> None:
@@ -94,12 +94,12 @@ def test_where_seeds_alone_differ_it_is_the_paired_t_test() -> None:
         study = Study(images=15, image_sd=0, own_sd=0, seed_sd=0.05, seed=seeds)
         one, other = (bootstrap_images(study.runs(seeds, each)) for each in (effect, 0.0))
         expected = stats.ttest_rel(one.scores, other.scores)
-        found = difference(one, other)
-        assert found.p_value == pytest.approx(expected.pvalue, rel=0.06)
+        result = difference(one, other)
+        assert result.p_value == pytest.approx(expected.pvalue, rel=0.06)
         interval = expected.confidence_interval()
         np.testing.assert_allclose(
-            (found.low - found.mean, found.high - found.mean),
-            (interval.low - found.mean, interval.high - found.mean), rtol=0.03,
+            (result.low - result.mean, result.high - result.mean),
+            (interval.low - result.mean, interval.high - result.mean), rtol=0.03,
         )  # fmt: skip
 
 
@@ -107,9 +107,9 @@ def test_seeds_that_differ_are_not_paired() -> None:
     study = Study(images=15, image_sd=0, own_sd=0, seed_sd=0.05)
     one, other = bootstrap_images(study.runs(4, 0.1)), bootstrap_images(study.runs(6, 0.0, first=10))
     error = np.sqrt(stats.sem(one.scores) ** 2 + stats.sem(other.scores) ** 2)
-    found = difference(one, other)
+    result = difference(one, other)
     narrow, wide = (stats.t.ppf(0.975, free) * error for free in (5, 3))
-    assert 0.97 * narrow < found.high - found.mean < 1.03 * wide
+    assert 0.97 * narrow < result.high - result.mean < 1.03 * wide
 
 
 def test_where_images_alone_differ_it_is_a_paired_bootstrap_of_them() -> None:
@@ -121,11 +121,11 @@ def test_where_images_alone_differ_it_is_a_paired_bootstrap_of_them() -> None:
     for _ in range(4000):
         drawn = rng.integers(60, size=60)
         gaps.append(float(np.subtract(*(mean_iou(counts[drawn].sum(0)) for counts in runs))))
-    found = difference(one, other)
+    result = difference(one, other)
     error = np.std(gaps)
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 59) * error, rel=0.05)
-    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(found.mean) / error, 59), rel=0.25)
-    assert found.p_value < 0.2
+    assert result.high - result.mean == pytest.approx(stats.t.ppf(0.975, 59) * error, rel=0.05)
+    assert result.p_value == pytest.approx(2 * stats.t.sf(abs(result.mean) / error, 59), rel=0.25)
+    assert result.p_value < 0.2
 
 
 def test_the_variances_of_seeds_and_of_images_add_up() -> None:
@@ -139,17 +139,17 @@ def test_the_variances_of_seeds_and_of_images_add_up() -> None:
     seeds, images = np.var(a.scores - b.scores, ddof=1) / 2, np.var(gaps)
     assert 0.3 < seeds / images < 3
     t = (seeds * stats.t.ppf(0.975, 1) + images * stats.t.ppf(0.975, 59)) / (seeds + images)
-    found = difference(a, b)
-    assert found.high - found.mean == pytest.approx(t * np.sqrt(seeds + images), rel=0.04)
+    result = difference(a, b)
+    assert result.high - result.mean == pytest.approx(t * np.sqrt(seeds + images), rel=0.04)
 
 
 def test_an_interval_ends_at_zero_where_p_is_a_twentieth() -> None:
     study = Study(seed_sd=0.1, own_sd=0.2)
     for seed in range(40):
         one, other = (bootstrap_images(study.runs(2 + seed % 3, effect), 300, seed) for effect in (0.15, 0.0))
-        found = difference(one, other, seed)
-        assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
-        edge = dataclasses.replace(one, scores=one.scores - found.low)  # moved until its interval ends at 0
+        result = difference(one, other, seed)
+        assert (result.p_value < 0.05) == (result.low > 0 or result.high < 0)
+        edge = dataclasses.replace(one, scores=one.scores - result.low)  # moved until its interval ends at 0
         assert difference(edge, other, seed).p_value == pytest.approx(0.05, rel=1e-4)
 
 
@@ -196,6 +196,6 @@ def test_holm_rejects_what_his_procedure_rejects() -> None:
 
 
 def test_holm_leaves_out_what_has_no_p() -> None:
-    found = holm_correction([0.02, float("nan"), 0.01])
-    assert found[0] == pytest.approx(0.02) and np.isnan(found[1]) and found[2] == pytest.approx(0.02)
+    result = holm_correction([0.02, float("nan"), 0.01])
+    assert result[0] == pytest.approx(0.02) and np.isnan(result[1]) and result[2] == pytest.approx(0.02)
     assert holm_correction([]) == [] and holm_correction([0.9, 0.8]) == [1.0, 1.0]

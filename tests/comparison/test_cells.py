@@ -45,21 +45,21 @@ def test_cells_are_named_by_the_fewest_keys() -> None:
 def test_a_setting_that_changes_with_the_seed_is_told() -> None:
     runs = [run(seed=0, optimizer__lr=0.1), run(seed=1, optimizer__lr=0.2)]
     assert distinguishing_keys(runs) == ["optimizer.lr"]
-    found, notes = make_cells(runs, ["strategy"])
-    assert len(found) == 1 and notes == ["the runs of finetune differ in optimizer.lr, not only in their seed"]
+    table, notes = make_cells(runs, ["strategy"])
+    assert len(table) == 1 and notes == ["the runs of finetune differ in optimizer.lr, not only in their seed"]
 
 
 def test_seeds_and_folds_are_copies() -> None:
     folds = [run(seed=seed, split__folds=3, split__fold=fold) for seed in (0, 1) for fold in (0, 1, 2)]
-    found, notes = make_cells([run(seed=10), run(seed=9), run("l2sp", 9)], ["strategy"])
-    assert [(str(cell), list(cell.runs)) for cell in found] == [("finetune", ["9", "10"]), ("l2sp", ["9"])]
+    table, notes = make_cells([run(seed=10), run(seed=9), run("l2sp", 9)], ["strategy"])
+    assert [(str(cell), list(cell.runs)) for cell in table] == [("finetune", ["9", "10"]), ("l2sp", ["9"])]
     (cell,), notes = make_cells(folds, distinguishing_keys(folds))
     assert not notes and list(cell.runs) == [f"{seed}, fold {fold}" for seed in (0, 1) for fold in (0, 1, 2)]
 
 
 def test_cells_stand_in_the_order_of_their_values() -> None:
-    found, _ = make_cells([run(labels=n) for n in ("all", 20, 5, 100)], ["labels"])
-    assert [cell.key for cell in found] == [("5",), ("20",), ("100",), ("all",)]
+    table, _ = make_cells([run(labels=n) for n in ("all", 20, 5, 100)], ["labels"])
+    assert [cell.key for cell in table] == [("5",), ("20",), ("100",), ("all",)]
 
 
 def test_of_two_runs_of_the_same_settings_the_newest_is_taken_and_named() -> None:
@@ -79,8 +79,8 @@ def test_runs_of_a_seed_that_differ_are_refused_with_the_key() -> None:
 
 def test_failed_runs_stay_with_their_cell() -> None:
     failed = [run("l2sp", ended=False), run("scratch", 1, ended=False)]
-    found, _ = make_cells([run(), run("l2sp", 1), *failed], distinguishing_keys([run(), *failed]))
-    assert [(str(cell), len(cell.runs), cell.failed) for cell in found] == [
+    table, _ = make_cells([run(), run("l2sp", 1), *failed], distinguishing_keys([run(), *failed]))
+    assert [(str(cell), len(cell.runs), cell.failed) for cell in table] == [
         ("finetune", 1, ()), ("l2sp", 1, (failed[0],)), ("scratch", 0, (failed[1],)),
     ]  # fmt: skip
 

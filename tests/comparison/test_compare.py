@@ -33,13 +33,13 @@ def test_a_strategy_that_is_better_is_found(elsewhere: Path) -> None:
     }  # fmt: skip
     assert (rows["l2sp"].wins, rows["finetune"].difference) == (3, None)
     assert rows["l2sp"].corrected_p < 0.05 > rows["scratch"].corrected_p and rows["lora"].corrected_p > 0.05
-    told = all_sentences(c)
-    assert told[0].startswith("l2sp has the highest mean of 4: ")
-    assert [line.split(" by ")[0] for line in told[1:3]] == [
+    lines = all_sentences(c)
+    assert lines[0].startswith("l2sp has the highest mean of 4: ")
+    assert [line.split(" by ")[0] for line in lines[1:3]] == [
         "l2sp is better than finetune",
         "scratch is worse than finetune",
     ]
-    assert told[3].startswith("In 1 of 3 comparisons no difference from finetune is significant")
+    assert lines[3].startswith("In 1 of 3 comparisons no difference from finetune is significant")
 
 
 def test_all_numbers_are_those_of_the_parts(elsewhere: Path) -> None:
@@ -124,11 +124,11 @@ def test_failed_broken_and_missing_runs_are_told(elsewhere: Path) -> None:
     rows = {row.key: row for row in c.results}
     broken = rows["l2sp", "5"]
     assert broken.score is None and broken.difference is None and len(broken.cell.failed) == 3
-    told = failure_lines(c)
-    assert [line.rpartition(" (")[0] for line in told[:3]] != [] and len(told) == 4
-    assert any("out of memory" in line for line in told) and any("result.json is incomplete" in line for line in told)
-    assert any("scores.csv: is incomplete" in line for line in told)
-    assert told[-1] == "missing: finetune, 20 labels, seed 1"
+    lines = failure_lines(c)
+    assert [line.rpartition(" (")[0] for line in lines[:3]] != [] and len(lines) == 4
+    assert any("out of memory" in line for line in lines) and any("result.json is incomplete" in line for line in lines)
+    assert any("scores.csv: is incomplete" in line for line in lines)
+    assert lines[-1] == "missing: finetune, 20 labels, seed 1"
     assert c.notes == ("left out, because it has no config: nameless (no config)",)
 
 

@@ -41,8 +41,8 @@ def test_it_is_the_fewest_labels_where_a_curve_falls_again() -> None:
 
 def test_sentences_stay_inside_what_was_measured() -> None:
     base = {5: point(0.5), 20: point(0.6), 100: point(0.7)}
-    said = label_equivalents("l2sp", {5: point(0.4), 20: point(0.65), 100: point(0.9)}, "finetune", base)
-    assert [label_sentence(equivalent) for equivalent in said] == [
+    equivalents = label_equivalents("l2sp", {5: point(0.4), 20: point(0.65), 100: point(0.9)}, "finetune", base)
+    assert [label_sentence(equivalent) for equivalent in equivalents] == [
         "l2sp with 5 labels scores below finetune with 5, the fewest measured",
         "l2sp with 20 labels scores like finetune with 45 (45–45)",
         "l2sp with 100 labels scores above finetune with 100, the most measured",
@@ -51,8 +51,8 @@ def test_sentences_stay_inside_what_was_measured() -> None:
 
 def test_ends_beyond_what_was_measured_are_named_as_that() -> None:
     base = {5: point(0.5, 0.1), 100: point(0.6, 0.1)}
-    (found,) = label_equivalents("l2sp", {20: point(0.55, 0.2)}, "finetune", base)
-    assert label_sentence(found) == "l2sp with 20 labels scores like finetune with 22 (<5–>100)"
+    (equivalent,) = label_equivalents("l2sp", {20: point(0.55, 0.2)}, "finetune", base)
+    assert label_sentence(equivalent) == "l2sp with 20 labels scores like finetune with 22 (<5–>100)"
     assert (
         label_sentence(LabelEquivalent("a", "b", 9, 12.4, 8, 20.6, (5, 30)))
         == "a with 9 labels scores like b with 12 (8–21)"
@@ -62,8 +62,8 @@ def test_ends_beyond_what_was_measured_are_named_as_that() -> None:
 def test_one_seed_has_no_interval() -> None:
     base = {5: point(0.5), 100: point(0.6)}
     for curve, against in (({20: point(0.55, seeds=1)}, base), ({20: point(0.55)}, {**base, 5: point(0.5, seeds=1)})):
-        (found,) = label_equivalents("l2sp", curve, "finetune", against)
-        assert label_sentence(found) == "l2sp with 20 labels scores like finetune with 22"
+        (equivalent,) = label_equivalents("l2sp", curve, "finetune", against)
+        assert label_sentence(equivalent) == "l2sp with 20 labels scores like finetune with 22"
 
 
 def test_an_interval_holds_the_truth_mostly() -> None:
@@ -72,7 +72,7 @@ def test_an_interval_holds_the_truth_mostly() -> None:
     for number in range(count):
         study = Study(40, seed_sd=0.05, own_sd=0.05, seed=number)
         base = {n: measured(study, 0.2 * math.log2(n), number) for n in (5, 20, 80)}
-        (found,) = label_equivalents("l2sp", {10: measured(study, 0.2 * math.log2(20), number)}, "finetune", base)
-        held += found.low <= 20 <= found.high
-        assert found.low <= found.equivalent <= found.high and found.measured == (5, 80)
+        (equivalent,) = label_equivalents("l2sp", {10: measured(study, 0.2 * math.log2(20), number)}, "finetune", base)
+        held += equivalent.low <= 20 <= equivalent.high
+        assert equivalent.low <= equivalent.equivalent <= equivalent.high and equivalent.measured == (5, 80)
     assert held >= 0.8 * count
