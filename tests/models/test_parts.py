@@ -9,23 +9,16 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.experiment import assemble
-from segrun.models.parts import Adapter, Parts, kind_of, parts_of, plain
-from segrun.models.segmenter import Segmenter
-from segrun.models.weights.loading import LoadReport
+from segrun.models.parts import Adapter, Parts, kind_of, parts_of, plain_name
+from segrun.models.weights.report import LoadReport
+from tests.models.segmenters import segmenter
 
 STAGES = ("backbone.stem", "backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
 HEADS = ("fcn", "unet", "deeplabv3plus")
 PAIRS = [(backbone, head) for backbone in ("mobilenet_v2", "resnet18") for head in HEADS] + [
     pytest.param(backbone, head, marks=pytest.mark.slow) for backbone in ("resnet50", "vgg16_bn") for head in HEADS
 ]
-
-
-def segmenter(*words: str) -> Segmenter:
-    values = to_dict(compose("train", [*words, "backbone.weights=none"]))
-    return assemble.segmenter(values, 3)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +73,7 @@ def test_a_parametrized_parameter_keeps_its_kind_and_stays_loaded() -> None:
     for layer, name in itertools.product(model.values(), ("weight", "bias")):
         parametrize.register_parametrization(layer, name, nn.Identity())
     after = parts_of(model, {"all": ["conv", "norm"]}, [p.name for p in before])["all"].parameters
-    assert {plain(p.name): p.kind for p in after} == {p.name: p.kind for p in before}
+    assert {plain_name(p.name): p.kind for p in after} == {p.name: p.kind for p in before}
     assert all(p.loaded and p.name.endswith(".original") for p in after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segrun.models.backbones.backbone import Backbone, Level
+from segrun.models.heads.head import Head
 from segrun.models.segmenter import Segmenter
 
 
@@ -32,12 +34,14 @@ class Halves(Backbone):
         return [one, self.two(one)]
 
 
-class Deepest(nn.Module):
+class Deepest(Head):
+    levels_used = (1,)
+
     def __init__(self, outputs: int) -> None:
         super().__init__()
         self.output = nn.Conv2d(8, outputs, 1)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.output(features[-1])  # type: ignore[no-any-return]
 
 

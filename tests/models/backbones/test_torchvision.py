@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from segrun.config.build import build
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.errors import RequestError
 from segrun.models.backbones.backbone import Backbone
 
@@ -27,7 +27,7 @@ CHANNELS = {
 
 @functools.cache
 def shipped(name: str) -> dict[str, Any]:
-    return to_dict(compose("train", [f"backbone={name}", "head=unet", "backbone.weights=none"]))["backbone"]
+    return compose("train", [f"backbone={name}", "head=unet", "backbone.weights=none"])["backbone"]
 
 
 def backbone(name: str, **changed: Any) -> Backbone:
@@ -107,7 +107,7 @@ def test_resnet50_at_output_stride_8_is_torchvisions_own_dilated_one() -> None:
 
 @pytest.mark.parametrize("output_stride", [4, 12, 64])
 def test_an_output_stride_that_cannot_be_had_is_refused(output_stride: int) -> None:
-    with pytest.raises(RequestError, match=rf"output_stride={output_stride}: choose 8, 16 or 32"):
+    with pytest.raises(RequestError, match=rf"backbone\.output_stride={output_stride}: must be one of 8, 16, 32"):
         backbone("mobilenet_v2", output_stride=output_stride)
 
 

@@ -13,7 +13,7 @@ from torchvision import models
 
 import segrun
 from segrun.config.build import build
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.errors import RequestError
 from segrun.models.backbones.backbone import Backbone
 from segrun.models.weights.adapting import fold_channels
@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 
 
 def backbone(weights: str, **changed: object) -> Backbone:
-    values = to_dict(compose("describe", ["backbone=resnet18"]))["backbone"]
+    values = compose("describe", ["backbone=resnet18"])["backbone"]
     made = build({**values, "weights": weights, **changed}, "backbone")
     assert isinstance(made, Backbone)
     return made
@@ -88,7 +88,7 @@ def test_a_url_is_fetched_once_under_a_name_of_its_own(
         asked.append(url)
         path.write_bytes(Path("published.pth").read_bytes())
 
-    monkeypatch.setattr("segrun.models.weights.sources._from_host", host)
+    monkeypatch.setattr("segrun.models.weights.fetching.download_from_host", host)
     for url in ("https://one.example/model.pth", "https://two.example/model.pth", "https://one.example/model.pth"):
         assert backbone(url).report.share == 1
     assert asked == ["https://one.example/model.pth", "https://two.example/model.pth"]
@@ -105,7 +105,7 @@ def test_weights_below_min_loaded_stop_the_run(donor: State) -> None:
 
 def test_a_share_that_is_none_is_refused(donor: State) -> None:
     torch.save(donor, "w.pth")
-    with pytest.raises(RequestError, match=r"min_loaded=2: a share between 0 and 1"):
+    with pytest.raises(RequestError, match=r"backbone\.min_loaded=2: must be a number from 0 to 1"):
         backbone("w.pth", min_loaded=2)
 
 
@@ -127,14 +127,14 @@ def test_a_backbone_for_other_images_keeps_its_pretrained_kernel(donor: State, c
 
 
 def test_no_channels_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"backbone\.in_channels=0: at least 1"):
+    with pytest.raises(RequestError, match=r"backbone\.in_channels=0: must be a whole number of at least 1"):
         backbone("none", in_channels=0)
 
 
 def test_a_backbone_starts_from_a_segrun_run_with_its_normalisation(pretrained: Path) -> None:
     words = [*QUICK, "trainer.epochs=1", f"backbone.weights={pretrained}"]
     folder = segrun.train([*words, "head=unet_light", "head.channels=[8,8,8,8]"]).folder
-    values = to_dict(compose("describe", ["backbone=mobilenet_v2"]))["backbone"]
+    values = compose("describe", ["backbone=mobilenet_v2"])["backbone"]
     for place in (folder, folder / "best.ckpt"):
         made = build({**values, "weights": str(place)}, "backbone")
         kept = torch.load(folder / "best.ckpt", weights_only=True)["weights"]
@@ -147,7 +147,7 @@ def test_a_backbone_starts_from_a_segrun_run_with_its_normalisation(pretrained: 
 @pytest.mark.parametrize(("larger", "smaller"), [("resnet34", "resnet18"), ("resnet101", "resnet50")])
 def test_weights_of_a_deeper_network_are_refused_though_they_fill_the_backbone(larger: str, smaller: str) -> None:
     torch.save(models.get_model(larger, weights=None).state_dict(), "deep.pth")
-    values = to_dict(compose("describe", [f"backbone={smaller}"]))["backbone"]
+    values = compose("describe", [f"backbone={smaller}"])["backbone"]
     with pytest.raises(RequestError, match=r"deep\.pth: has \d+ tensors more .*layer\d.*larger architecture"):
         build({**values, "weights": "deep.pth"}, "backbone")
 

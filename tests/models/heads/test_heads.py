@@ -1,4 +1,4 @@
-"""Each head on each backbone: sizes, gradients, parameter counts, and what a head says that cannot be built."""
+"""Each head on each backbone: sizes, gradients, parameter counts, and the message of a head that cannot be built."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from torch import nn
 from torchvision import models
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
-from segrun.config.build import to_dataclass
-from segrun.config.compose import compose, to_dict
-from segrun.device import accelerator
+from segrun.config.build import build, to_dataclass
+from segrun.config.compose import compose
+from segrun.device import make_accelerator
 from segrun.engine.objective import Objective
 from segrun.engine.settings import TrainerSettings
-from segrun.engine.step import step
+from segrun.engine.step import train_step
 from segrun.errors import RequestError
-from segrun.experiment import assemble
 from segrun.models.backbones.backbone import Backbone, Level, measured_levels
 from segrun.models.heads.deeplabv3plus import DeepLabV3Plus
 from segrun.models.heads.fcn import FCN
 from segrun.models.heads.lraspp import LRASPP
 from segrun.models.heads.unet import UNet
 from segrun.models.segmenter import Segmenter
-from segrun.tasks.balance import Fixed
+from segrun.tasks.balance.fixed import Fixed
+from segrun.tasks.task import Task
 from segrun.types import Batch
+from tests.models.segmenters import segmenter as any_segmenter
 
 LEVELS = (Level(4, 2), Level(6, 4), Level(8, 8), Level(10, 16), Level(12, 32))
 HEADS = ["head=fcn", "head=fcn head.fuse=[16,8]", "head=unet", "head=deeplabv3plus"]
@@ -35,8 +36,7 @@ PAIRS = [(backbone, head) for backbone in ("mobilenet_v2", "resnet18") for head 
 
 
 def segmenter(words: str, classes: int = 3) -> Segmenter:
-    values = to_dict(compose("train", [*words.split(), "backbone.weights=none"]))
-    return assemble.segmenter(values, classes)
+    return any_segmenter(*words.split(), classes=classes)
 
 
 def maps(height: int = 64, width: int = 96) -> list[torch.Tensor]:
@@ -131,14 +131,17 @@ def test_training_starts_near_equal_scores() -> None:
 
 
 def test_image_pooling_of_a_single_image_is_refused_with_the_cure() -> None:
-    values = to_dict(compose("train", ["head=deeplabv3plus", "backbone.weights=none", "trainer.batch_size=1"]))
-    model = assemble.segmenter(values, 2)
+    values = compose("train", ["trainer.batch_size=1"])
     settings = to_dataclass(values["trainer"], TrainerSettings, "trainer")
+    model = segmenter("head=deeplabv3plus", classes=2)
+    task = Task("mask", build(values["loss"], "loss"))
     batch = Batch(("a",), torch.rand(1, 3, 64, 64), {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two images a batch.*head=unet"):
-        objective = Objective([assemble.task(values)], Fixed())
-        step(model, optimizer, objective, [batch], settings, accelerator("cpu", "fp32"), stopping=False, seed=0)
+    with pytest.raises(RequestError, match=r"trainer\.batch_size=1: .*two or more per batch.*head=unet"):
+        objective = Objective([task], Fixed())
+        train_step(
+            model, optimizer, objective, [batch], settings, make_accelerator("cpu", "fp32"), stopping=False, seed=0
+        )
 
 
 def twins(ours: nn.Module, theirs: nn.Module) -> None:
@@ -186,7 +189,7 @@ def test_heads_read_only_the_levels_they_say() -> None:
         made = segmenter(f"backbone=mobilenet_v2 head={head}").heads["mask"].eval()
         levels = segmenter(f"backbone=mobilenet_v2 head={head}").backbone.levels
         features = [torch.rand(1, level.channels, 64 // level.stride, 64 // level.stride) for level in levels]
-        unread = [f if place in made.levels_used else torch.full_like(f, torch.nan) for place, f in enumerate(features)]
+        unread = [f if index in made.levels_used else torch.full_like(f, torch.nan) for index, f in enumerate(features)]
         assert torch.equal(made(unread), made(features)), head
 
 
@@ -196,12 +199,12 @@ def test_lraspp_without_a_map_at_stride_8_is_refused() -> None:
 
 
 def test_a_backbone_without_the_level_is_told_the_heads_that_fit() -> None:
-    """A backbone of one's own that begins at stride 8."""
+    """A backbone whose only map is at stride 8."""
     with pytest.raises(
         RequestError,
         match=r"head=deeplabv3plus needs .* stride 4; .*strides 8\. Heads that fit it: deeplabv3, fcn",
     ):
-        segmenter("backbone._target_=tests.models.test_heads.Coarse head=deeplabv3plus")
+        segmenter("backbone._target_=tests.models.heads.test_heads.Coarse head=deeplabv3plus")
 
 
 class Coarse(Backbone):

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from segrun.config.compose import compose, to_dict
 from segrun.errors import RequestError
-from segrun.experiment import assemble
 from segrun.models.backbones.backbone import Backbone
 from segrun.models.segmenter import Segmenter
+from tests.models.segmenters import segmenter as any_segmenter
 
 SLOW = pytest.mark.slow
 QUICK = ["mobilenet_v2", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"]
@@ -26,9 +25,8 @@ HEADS = [
 DILATED = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5"]
 
 
-def segmenter(*words: str, classes: int = 3) -> Segmenter:
-    made = compose("describe", [*" ".join(words).split(), "backbone.weights=none"])
-    return assemble.segmenter(to_dict(made), classes)
+def segmenter(*overrides: str) -> Segmenter:
+    return any_segmenter(*" ".join(overrides).split())
 
 
 @functools.cache

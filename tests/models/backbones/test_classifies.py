@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segrun.config.compose import compose, to_dict
-from segrun.experiment import assemble
 from segrun.models.segmenter import Segmenter
-from segrun.models.weights.sources import load_file
+from segrun.models.weights.files import load_file
+from tests.models.segmenters import model_config, segmenter_of
 
 CACHE = Path(torch.hub.get_dir()) / "checkpoints"  # the user's own, before a test looks elsewhere
 CATS = set(range(281, 286))  # tabby, tiger cat, Persian, Siamese, Egyptian
@@ -30,9 +29,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch, backbone: str, file: str) -> tuple[S
     path = CACHE / file
     if not path.is_file():
         pytest.skip(f"{file} is not in the hub cache")
-    values = to_dict(compose("describe", [f"backbone={backbone}", "head=fcn"]))
     monkeypatch.setenv("TORCH_HOME", str(CACHE.parents[1]))
-    return assemble.segmenter(values, 2).eval(), load_file(path)
+    model = segmenter_of(model_config(f"backbone={backbone}", "head=fcn"), 2)
+    return model.eval(), load_file(path)
 
 
 def test_mobilenet_v2_sees_a_cat(monkeypatch: pytest.MonkeyPatch) -> None:
