@@ -54,9 +54,9 @@ class Sizing:
             DataError: The image is larger than the size it is padded to.
         """
         if self.fit == "resize":
-            return T.resize(image, list(self._target_size()), antialias=True)
-        if self.fit == "pad":
-            return T.pad(image, self._padding(image.shape[-2:], name))
+            image = T.resize(image, list(self._target_size()), antialias=True)
+        elif self.fit == "pad":
+            image = T.pad(image, self._padding(image.shape[-2:], name))
         return image
 
     def sample(self, sample: Sample) -> Sample:

@@ -18,8 +18,8 @@ from segrun.commands import check
 from segrun.commands.check import Checked
 from segrun.config.compose import compose
 from segrun.data.dataset import Dataset
-from segrun.data.loader.batches import Stream
-from segrun.data.scan import scan as surveying
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
+from segrun.data.scan import scan
 from segrun.data.scan.record import ImageRecord
 from segrun.errors import RequestError
 from tests.data.scan.test_checks import drawn
@@ -160,7 +160,7 @@ def test_a_clean_data_set_ends_well(clean: Path, cfg: DictConfig, capsys: pytest
 
 def test_a_second_run_reads_nothing(clean: Path, cfg: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = checked(cfg, clean)
-    monkeypatch.setattr(surveying, "look", None)
+    monkeypatch.setattr(scan, "inspect_sample", None)
     assert checked(cfg, clean).findings == first.findings
 
 
@@ -247,7 +247,7 @@ def test_an_interrupted_check_ends_with_130(
     def interrupted(data: Dataset, name: str) -> ImageRecord:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(surveying, "look", interrupted)
+    monkeypatch.setattr(scan, "inspect_sample", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main(["check", "dataset=folder", f"dataset.root={clean}", "dataset.classes=[ground,one,two]"])
     assert ended.value.code == 130 and "Interrupted" in capsys.readouterr().err
@@ -280,4 +280,4 @@ def test_the_preview_shows_the_first_samples_of_a_training(clean: Path, cfg: Dic
     html = (checked(cfg, clean).folder / "index.html").read_text()
     shown = re.findall("<figcaption>(.*?)</figcaption>", html.partition("what the network sees of train")[2])
     names = [f"train/p{index:02}" for index in range(12)]
-    assert shown == [names[index] for _, index in next(iter(Stream(12, 5, 3)))]
+    assert shown == [names[index] for _, index in next(iter(EndlessBatchSampler(12, 5, 3)))]

@@ -56,7 +56,8 @@ def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str
         DataError: A value or colour is no class. The message holds its count.
     """
     if coding == "colour":
-        codes, table = _pack_colours(values), _colour_table(classes, ignore)
+        codes: NDArray[Any] = _pack_colours(values)
+        table = _colour_table(classes, ignore)
     elif values.ndim == 3:
         raise DataError(f"{path}: a mask in colours. Set dataset.masks=colour and give each class its colour.")
     else:

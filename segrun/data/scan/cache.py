@@ -84,9 +84,9 @@ class ScanCache:
         with self._errors_noted():
             if self._connection is not None and names_by_files:
                 for files, stamp, scalars, class_counts in self._connection.execute(SELECT, (self._reading,)):
-                    name = names_by_files.get(files)
-                    if name is not None and self._states[name].stamp == stamp:
-                        records[name] = deserialize(scalars, class_counts)
+                    known = names_by_files.get(files)
+                    if known is not None and self._states[known].stamp == stamp:
+                        records[known] = deserialize(scalars, class_counts)
         return records
 
     def store(self, name: str, record: ImageRecord) -> None:
