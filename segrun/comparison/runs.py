@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from segrun.comparison.iou import Counts
+from segrun.config.legacy import translate
 from segrun.config.recorded import RecordedConfig
 from segrun.errors import DataError, RequestError
 
@@ -140,7 +141,7 @@ def find_runs(patterns: Sequence[str]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder. An incomplete result.json counts as none. Results of older versions hold no config."""
+    """Read a run folder, also one that an older version wrote. An incomplete result.json counts as none."""
     result: dict[str, Any] = {}
     error = ""
     if (folder / RESULT_FILE).is_file():
@@ -150,7 +151,8 @@ def read_run(folder: Path) -> Run:
             error = f"{RESULT_FILE} is incomplete ({reason})"
     elif (folder / ERROR_FILE).is_file():
         error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
-    config = RecordedConfig(result.pop("config", None) or _read_config(folder / CONFIG_FILE))
+    stored_config = result.pop("config", None) or _read_config(folder / CONFIG_FILE)
+    config = RecordedConfig(translate(stored_config))
     return Run(folder, result, config.comparable(), config.replicate(), error)
 
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from segrun import cli
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from tests.comparison import synthetic
 from tests.comparison.synthetic import CLASSES, Study, samples, study, write
 
@@ -228,7 +228,7 @@ def test_folders_and_keys_may_be_listed_as_they_are(words: list[str], elsewhere:
 
 @pytest.mark.slow
 def test_five_thousand_runs_fit_into_a_gibibyte(elsewhere: Path) -> None:
-    values, synthetic_study = to_dict(compose("train")), Study(50)
+    values, synthetic_study = compose("train"), Study(50)
     for strategy in range(50):
         for labels in range(5, 105, 5):
             for seed, counts in synthetic_study.runs(5, 0.01 * strategy + 0.2 * np.log(labels)).items():

@@ -82,6 +82,15 @@ def test_older_results_take_config_and_number_of_images_from_their_files(elsewhe
         assert not read_run(elsewhere / "True").settings
 
 
+def test_old_names_of_groups_and_classes_are_translated(elsewhere: Path) -> None:
+    old = config("l2sp", term={"l2sp": {"_target_": "segrun.transfer.terms.L2SP", "alpha": 0.1}})
+    old["strategy"]["_target_"] = "segrun.transfer.strategies.Finetune"
+    new = config("l2sp", regularizer={"l2sp": {"_target_": "segrun.transfer.regularizers.l2sp.L2SP", "alpha": 0.1}})
+    new["strategy"]["_target_"] = "segrun.transfer.strategies.finetune.Finetune"
+    settings = [read_run(write(elsewhere / str(old is values), COUNTS, values)).settings for values in (old, new)]
+    assert settings[0] == settings[1] and settings[0]["regularizer"] == "l2sp"
+
+
 def test_settings_are_what_changes_the_outcome() -> None:
     def settings(**changed: Any) -> Any:
         return RecordedConfig(config(**changed)).comparable()
