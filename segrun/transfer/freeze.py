@@ -86,9 +86,8 @@ class FreezeBackbone(FreezeSchedule):
                 f"freeze.epochs={self.epochs}: divides the run into two phases, which needs trainer.epochs=2 or more; "
                 f"trainer.epochs={epochs}."
             )
-        if 0 < self.epochs < 1:
-            return max(1, round(self.epochs * epochs))
-        frozen_epochs = int(self.epochs)
+        is_fraction = 0 < self.epochs < 1
+        frozen_epochs = max(1, round(self.epochs * epochs)) if is_fraction else int(self.epochs)
         if not 1 <= frozen_epochs < epochs:
             raise RequestError(
                 f"freeze.epochs={self.epochs}: choose 1 to {epochs - 1} of the {epochs} epochs, or a fraction (0.25)."

@@ -1,4 +1,4 @@
-"""A phase carried out on a real model: gradients, modes, groups, and the audit of what was frozen."""
+"""A phase carried out on a real model: gradients, modes, optimizer groups, and the audit of frozen tensors."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ import pytest
 import torch
 from torch import nn
 
-from segrun.config.compose import compose, to_dict
-from segrun.engine.optimizers import SGD, grouped
+from segrun.engine.optimizers import SGD, parameter_groups
 from segrun.errors import SegrunError
-from segrun.experiment import assemble
 from segrun.models.parts import Parts
 from segrun.models.segmenter import Segmenter
-from segrun.models.weights.loading import LoadReport
 from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
 from segrun.transfer.freeze import FreezeBackbone, FreezeStages, NoFreeze
 from segrun.transfer.plan import PartSettings, Phase
 from segrun.transfer.strategies.finetune import Finetune
+from tests.transfer.shipped import report_as_loaded, shipped_model
 
-STILL = Finetune(0.1), FreezeStages(2)  # stem, layer1 and layer2 stand still
+STRATEGY, FREEZE = Finetune(0.1), FreezeStages(2)  # stem, layer1 and layer2 are frozen
 
 
 @functools.cache
-def built(backbone: str) -> Segmenter:
-    values = to_dict(compose("train", [f"backbone={backbone}", "backbone.weights=none", "head=fcn"]))
-    made = assemble.segmenter(values, 2)
-    for stage in ("layer1", "layer4"):  # dropout both in what will stand still and in what will learn
-        last = made.backbone.get_submodule(made.backbone.stages[stage][-1])
+def model_with_dropout(backbone: str) -> Segmenter:
+    """With dropout in a frozen stage and in a trained one."""
+    model = shipped_model(backbone)
+    for stage in ("layer1", "layer4"):
+        last = model.backbone.get_submodule(model.backbone.stages[stage][-1])
         getattr(last, "conv", last).append(nn.Dropout(0.5))
-    made.report = LoadReport("x", loaded=tuple(made.backbone.state_dict())).prefixed("backbone.")
-    return made
+    report_as_loaded(model)
+    return model
 
 
 @pytest.fixture(params=["mobilenet_v2", "resnet18"])
 def model(request: pytest.FixtureRequest) -> Segmenter:
-    return copy.deepcopy(built(request.param))
+    return copy.deepcopy(model_with_dropout(request.param))
 
 
-def partly(parts: Parts) -> Phase:
-    (phase,) = STILL[0].plan(parts, STILL[1], 1).check(parts).phases
+def partly_frozen(parts: Parts) -> Phase:
+    (phase,) = STRATEGY.plan(parts, FREEZE, 1).check(parts).phases
     return phase
 
 
@@ -51,9 +49,11 @@ def modules_of(model: Segmenter, names: tuple[str, ...]) -> list[nn.Module]:
 
 
 def train(model: Segmenter, parts: Parts, phase: Phase, steps: int = 2, decay: float = 0.1) -> None:
-    """As the loop does it, with a decay that would shrink whatever it could reach."""
+    """As the training loop does it, with a weight decay that would shrink every parameter that it reaches."""
     learning = set_trainable(model, parts, phase)
-    optimizer = SGD(0.1, decay, 0.9, False)(grouped(model, learning, SGD(0.1, decay, 0.9, False), decay_1d=True))
+    optimizer = SGD(0.1, decay, 0.9, False)(
+        parameter_groups(model, learning, SGD(0.1, decay, 0.9, False), decay_1d=True)
+    )
     set_modes(model, parts, phase)
     for _ in range(steps):
         model(torch.rand(4, 3, 64, 64)).tasks["mask"].square().sum().backward()
@@ -63,7 +63,7 @@ def train(model: Segmenter, parts: Parts, phase: Phase, steps: int = 2, decay: f
 
 def test_just_the_phases_parameters_have_gradients(model: Segmenter) -> None:
     parts = model.parts()
-    phase = partly(parts)
+    phase = partly_frozen(parts)
     learning = set_trainable(model, parts, phase)
     assert {name for name, p in model.named_parameters() if p.requires_grad} == set(learning)
     model(torch.rand(2, 3, 64, 64)).tasks["mask"].sum().backward()
@@ -81,28 +81,28 @@ def test_the_next_phase_frees_again_and_drops_old_gradients(model: Segmenter) ->
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_what_stands_still_is_in_eval_mode_and_the_rest_trains_also_after_an_evaluation(model: Segmenter) -> None:
+def test_frozen_parts_are_in_eval_mode_and_the_others_train_also_after_an_evaluation(model: Segmenter) -> None:
     parts = model.parts()
-    phase = partly(parts)
-    still = tuple(name for name in parts if name not in phase.learn)
+    phase = partly_frozen(parts)
+    frozen = tuple(name for name in parts if name not in phase.trainable)
     for _ in range(2):
         set_modes(model, parts, phase)
-        assert not any(m.training for m in modules_of(model, still))
-        assert all(m.training for m in modules_of(model, tuple(phase.learn)))
+        assert not any(m.training for m in modules_of(model, frozen))
+        assert all(m.training for m in modules_of(model, tuple(phase.trainable)))
         model.eval()
         assert not any(m.training for m in model.modules())
 
 
 def test_frozen_norms_and_dropout_give_the_same_map_twice_while_training(model: Segmenter) -> None:
     parts = model.parts()
-    set_modes(model, parts, partly(parts))
+    set_modes(model, parts, partly_frozen(parts))
     images = torch.rand(4, 3, 64, 64)
     first, second = model(images).features, model(images).features
     assert torch.equal(first[2], second[2])
     assert not torch.equal(first[4], second[4])
 
 
-def test_norms_told_to_hold_their_statistics_are_in_eval_mode_and_still_learn(model: Segmenter) -> None:
+def test_norms_with_frozen_statistics_are_in_eval_mode_and_still_learn(model: Segmenter) -> None:
     parts = model.parts()
     phase = Phase("norm_eval", 1, {name: PartSettings(statistics=not name.startswith("backbone.")) for name in parts})
     assert set(set_trainable(model, parts, phase)) == {name for name, _ in model.named_parameters()}
@@ -118,23 +118,23 @@ def test_norms_told_to_hold_their_statistics_are_in_eval_mode_and_still_learn(mo
 
 def test_training_leaves_everything_frozen_bit_for_bit(model: Segmenter) -> None:
     parts = model.parts()
-    phase = partly(parts)
+    phase = partly_frozen(parts)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     audit = FreezeAudit(model, parts, phase)
     train(model, parts, phase)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    still = tuple(path for name in parts if name not in phase.learn for path in parts[name].modules)
+    frozen = tuple(path for name in parts if name not in phase.trainable for path in parts[name].modules)
     assert not [
-        name for name in changed if name.startswith(tuple(f"{path}." for path in still)) or name in ("mean", "std")
+        name for name in changed if name.startswith(tuple(f"{path}." for path in frozen)) or name in ("mean", "std")
     ]
     assert changed == {name for name in before if name.startswith(tuple(
-        f"{path}." for name in phase.learn for path in parts[name].modules))}  # fmt: skip
+        f"{path}." for name in phase.trainable for path in parts[name].modules))}  # fmt: skip
     assert audit.check() == len(before) - len(changed)
 
 
 def test_the_audit_names_a_changed_frozen_parameter(model: Segmenter) -> None:
     parts = model.parts()
-    audit = FreezeAudit(model, parts, partly(parts))
+    audit = FreezeAudit(model, parts, partly_frozen(parts))
     name = parts["backbone.stem"].parameters[0].name
     with torch.no_grad():
         model.get_parameter(name).view(-1)[0] += 1e-6
@@ -164,7 +164,7 @@ def test_the_audit_watches_the_normalisation_in_every_phase(model: Segmenter, bu
 
 def test_nan_that_was_there_passes_the_audit_and_nan_that_came_does_not(model: Segmenter) -> None:
     parts = model.parts()
-    phase = partly(parts)
+    phase = partly_frozen(parts)
     name = next(name for name in model.state_dict() if name.endswith("running_mean"))
     model.get_buffer(name)[0] = torch.nan
     audit = FreezeAudit(model, parts, phase)
@@ -179,7 +179,7 @@ def test_every_learning_parameter_is_in_one_group_and_no_frozen_one_in_any(model
     parts = model.parts()
     for phase in Finetune(0.1).plan(parts, freeze, 3).phases:
         learning = set_trainable(model, parts, phase)
-        groups = grouped(model, learning, SGD(0.1, 1e-4, 0.9, False), decay_1d=False)
+        groups = parameter_groups(model, learning, SGD(0.1, 1e-4, 0.9, False), decay_1d=False)
         inside = [id(p) for group in groups for p in group["params"]]
         assert len(inside) == len(set(inside))
         assert set(inside) == {id(p) for p in model.parameters() if p.requires_grad}

@@ -25,8 +25,8 @@ HEAD = {"head.mask": PartSettings()}
 
 
 def test_a_phase_says_how_each_parameter_learns() -> None:
-    slow = PartSettings(lr_scale=0.1)
-    learning = Phase("x", 1, {"backbone.deep": slow, "head.mask": PartSettings()}).learning(parts())
+    slow = PartSettings(lr_multiplier=0.1)
+    learning = Phase("x", 1, {"backbone.deep": slow, "head.mask": PartSettings()}).trainable_parameters(parts())
     assert set(learning) == {
         f"{p}.{n}" for p in ("backbone.deep", "head.mask") for n in ("conv.weight", "norm.weight", "conv.bias")
     }
@@ -36,7 +36,7 @@ def test_a_phase_says_how_each_parameter_learns() -> None:
 
 def test_kinds_choose_among_a_parts_parameters() -> None:
     phase = Phase("bitfit", 1, {"backbone.deep": PartSettings(kinds=frozenset(["bias", "norm_weight"]))})
-    assert set(phase.learning(parts())) == {"backbone.deep.norm.weight", "backbone.deep.conv.bias"}
+    assert set(phase.trainable_parameters(parts())) == {"backbone.deep.norm.weight", "backbone.deep.conv.bias"}
 
 
 def test_epochs_add_up_over_phases() -> None:
@@ -62,7 +62,7 @@ def test_a_phase_without_epochs_is_refused(epochs: int) -> None:
 
 @pytest.mark.parametrize("learn", [{}, {"head.mask": PartSettings(kinds=frozenset(["token"]))}])
 def test_a_phase_in_which_nothing_learns_is_refused(learn: dict[str, PartSettings]) -> None:
-    with pytest.raises(RequestError, match="nothing learns in phase 'idle'"):
+    with pytest.raises(RequestError, match="phase 'idle' trains no parameter"):
         Plan((Phase("idle", 1, learn),)).check(parts())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +13,14 @@ import yaml
 from torch import Tensor
 
 from segrun.config.build import build
-from segrun.config.compose import conf_dir
+from segrun.config.options import conf_dir
+from segrun.data.dataset import Dataset
 from segrun.errors import RequestError
 from segrun.models.backbones.backbone import Level
 from segrun.tasks.auxiliary.auxiliary import Auxiliary
-from segrun.tasks.auxiliary.detection import CenterNetLoss
-from segrun.tasks.auxiliary.heads import ConvHead
-from segrun.types import VOID, Sample
+from segrun.tasks.auxiliary.heads.conv import ConvHead
+from segrun.tasks.losses.centernet import CenterNetLoss
+from segrun.types import VOID, ClassMap, Sample
 
 CLASSES, SIZE = 3, (36, 44)
 LEVELS = [Level(8, 2), Level(12, 4), Level(16, 8), Level(20, 16)]
@@ -29,9 +29,22 @@ FROM_MASKS = ["boundary", "detection", "distance", "presence", "segmentation"]
 Maker = Callable[..., Auxiliary]
 
 
+class FourClasses(Dataset):
+    """A dataset of which a task needs the classes alone."""
+
+    classes = ClassMap.of(("a", "b", "c", "d"))
+    names = ()
+
+    def image(self, name: str) -> Tensor:
+        raise NotImplementedError
+
+    def mask(self, name: str) -> Tensor:
+        raise NotImplementedError
+
+
 @pytest.fixture
-def made(elsewhere: Path) -> Maker:
-    """A task as its shipped config makes it, but for what is given."""
+def make_task(elsewhere: Path) -> Maker:
+    """A task as its shipped config makes it, apart from changed settings."""
     table = Path("labels.csv")
     table.write_text("image,label\ns0,good\ns1.png,bad\ns2,good\n", encoding="utf-8")
 
@@ -40,8 +53,9 @@ def made(elsewhere: Path) -> Maker:
         values.pop("defaults", None)
         if name == "image_labels":
             values["file"] = str(table)
-        given = {"dataset": SimpleNamespace(classes=("a", "b", "c", "d"))} if name == "segmentation" else {}
-        task = build({**values, **changed}, f"auxiliary.{name}", **given)
+        if name == "segmentation":
+            values["dataset"] = FourClasses()
+        task = build({**values, **changed}, f"auxiliary.{name}")
         assert isinstance(task, Auxiliary) and task.name == name
         return task
 
@@ -49,7 +63,7 @@ def made(elsewhere: Path) -> Maker:
 
 
 def sample(index: int = 0, void: bool = False) -> Sample:
-    """Blocks of three classes with a hole of void; without any label if asked."""
+    """Blocks of three classes with a hole of void; void: without any label."""
     generator = torch.Generator().manual_seed(index)
     blocks = torch.randint(CLASSES, (SIZE[0] // 4, SIZE[1] // 4), generator=generator).to(torch.uint8)
     mask = blocks.repeat_interleave(4, 0).repeat_interleave(4, 1)
@@ -68,12 +82,12 @@ def features(batch: int) -> list[Tensor]:
 
 
 def scores(task: Auxiliary, batch: int = 4) -> Tensor:
-    """The head's, brought to the images' size where the model does that."""
+    """Of the head, resized to the images where the model does that."""
     head = task.head(LEVELS, CLASSES)
-    made = head(features(batch))
-    if made.ndim == 4 and getattr(head, "full_size", True):
-        made = torch.nn.functional.interpolate(made, SIZE, mode="bilinear")
-    return (made + torch.randn_like(made)).detach().requires_grad_()
+    output = head(features(batch))
+    if output.ndim == 4 and head.full_size:
+        output = torch.nn.functional.interpolate(output, SIZE, mode="bilinear")
+    return (output + torch.randn_like(output)).detach().requires_grad_()
 
 
 SHAPES = {
@@ -84,8 +98,8 @@ TARGETS = SHAPES | {"boundary": SIZE, "segmentation": SIZE, "image_labels": ()}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_and_targets_have_the_shapes_they_are_said_to_have(made: Maker, name: str) -> None:
-    task = made(name)
+def test_scores_and_targets_have_the_shapes_they_are_said_to_have(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     assert scores(task).shape == (4, *SHAPES[name])
     for void in (False, True):
         target = task.target(sample(void=void), CLASSES)
@@ -95,8 +109,8 @@ def test_scores_and_targets_have_the_shapes_they_are_said_to_have(made: Maker, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_head_reads_the_maps_it_says_and_no_other(made: Maker, name: str) -> None:
-    head = made(name).head(LEVELS, CLASSES)
+def test_a_head_reads_the_maps_it_says_and_no_other(make_task: Maker, name: str) -> None:
+    head = make_task(name).head(LEVELS, CLASSES)
     maps = [m.requires_grad_() for m in features(2)]
     head(maps).square().sum().backward()
     assert [i for i, m in enumerate(maps) if m.grad is not None] == sorted(head.levels_used)
@@ -112,16 +126,16 @@ def test_a_convolutional_head_reads_one_map_or_all_from_stride_4_on(stride: int 
     assert head(features(2)).shape == (2, 5, *finest.shape[-2:])
 
 
-def test_detection_begins_with_rare_centres(made: Maker) -> None:
-    head = made("detection").head(LEVELS, CLASSES)
+def test_detection_begins_with_rare_centres(make_task: Maker) -> None:
+    head = make_task("detection").head(LEVELS, CLASSES)
     bias = head.output.bias.detach()
     assert torch.allclose(bias[:CLASSES].sigmoid(), torch.tensor(0.1), atol=1e-3) and not bias[CLASSES:].any()
-    assert head.full_size is False
+    assert not head.full_size
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_halves_of_a_batch_add_up_to_the_whole(made: Maker, name: str) -> None:
-    task = made(name)
+def test_two_halves_of_a_batch_add_up_to_the_whole(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     guess, truth = scores(task), targets(task)
     truth[0] = VOID if truth.dtype == torch.uint8 else float("nan")
     halves = [(guess[:2], truth[:2]), (guess[2:], truth[2:])]
@@ -133,8 +147,8 @@ def test_two_halves_of_a_batch_add_up_to_the_whole(made: Maker, name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_without_targets_costs_nothing_and_teaches_nothing(made: Maker, name: str) -> None:
-    task = made(name)
+def test_a_batch_without_targets_costs_nothing_and_teaches_nothing(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     guess, truth = scores(task), targets(task)
     truth[:] = VOID if truth.dtype == torch.uint8 else float("nan")
     sums = task.loss(guess, truth)
@@ -144,14 +158,14 @@ def test_a_batch_without_targets_costs_nothing_and_teaches_nothing(made: Maker, 
 
 
 @pytest.mark.parametrize("name", FROM_MASKS)
-def test_a_mask_without_labels_makes_a_target_without_labels(made: Maker, name: str) -> None:
-    target = made(name).target(sample(void=True), CLASSES)
+def test_a_mask_without_labels_makes_a_target_without_labels(make_task: Maker, name: str) -> None:
+    target = make_task(name).target(sample(void=True), CLASSES)
     assert (target == VOID).all() if target.dtype == torch.uint8 else target.isnan().all()
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "segmentation"])
-def test_what_has_no_label_has_no_say_and_no_gradient(made: Maker, name: str) -> None:
-    task = made(name)
+def test_what_has_no_label_has_no_say_and_no_gradient(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     guess, truth = scores(task), targets(task)
     if name in ("image_labels", "presence", "reconstruction"):
         truth[1] = VOID if truth.dtype == torch.uint8 else float("nan")
@@ -168,8 +182,8 @@ def test_what_has_no_label_has_no_say_and_no_gradient(made: Maker, name: str) ->
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sign", [500, -500])
-def test_gradients_stay_finite_where_the_model_is_certain(made: Maker, name: str, sign: float) -> None:
-    task = made(name)
+def test_gradients_stay_finite_where_the_model_is_certain(make_task: Maker, name: str, sign: float) -> None:
+    task = make_task(name)
     guess = (torch.ones_like(scores(task)) * sign).requires_grad_()
     task.loss(guess, targets(task)).sum().backward()
     assert guess.grad is not None and guess.grad.isfinite().all()
@@ -179,8 +193,8 @@ def in_float64(guess: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return guess.detach().double().numpy(), truth.double().numpy()
 
 
-def test_boundarys_cross_entropy_weighs_its_classes(made: Maker) -> None:
-    task = made("boundary", pos_weight=7.0)
+def test_boundarys_cross_entropy_weighs_its_classes(make_task: Maker) -> None:
+    task = make_task("boundary", pos_weight=7.0)
     guess, truth = scores(task), targets(task)
     z, t = in_float64(guess, truth)
     log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
@@ -189,8 +203,8 @@ def test_boundarys_cross_entropy_weighs_its_classes(made: Maker) -> None:
     assert task.loss.normalizers(truth).tolist() == [(t == 0).sum() + 7 * (t == 1).sum()]
 
 
-def test_presence_is_binary_cross_entropy_over_what_is_known(made: Maker) -> None:
-    task = made("presence")
+def test_presence_is_binary_cross_entropy_over_what_is_known(make_task: Maker) -> None:
+    task = make_task("presence")
     guess, truth = scores(task), torch.tensor([[1, 0, 1], [1, float("nan"), 0], [1, 1, float("nan")], [0, 0, 1]])
     z, t = in_float64(guess, truth)
     p = 1 / (1 + np.exp(-z))
@@ -199,22 +213,22 @@ def test_presence_is_binary_cross_entropy_over_what_is_known(made: Maker) -> Non
     assert task.loss.normalizers(truth).tolist() == [10]
 
 
-def test_distance_is_smooth_l1_and_reconstruction_l1(made: Maker) -> None:
-    task = made("distance", beta=0.3)
+def test_distance_is_smooth_l1_and_reconstruction_l1(make_task: Maker) -> None:
+    task = make_task("distance", beta=0.3)
     guess, truth = scores(task), targets(task)
     off = np.abs(np.subtract(*in_float64(guess, truth)))
     expected = np.nansum(np.where(off < 0.3, off**2 / 0.6, off - 0.15))
     assert float(task.loss(guess, truth).detach()) == pytest.approx(expected, rel=1e-5)
     assert task.loss.normalizers(truth).tolist() == [(~np.isnan(off)).sum()]
-    task = made("reconstruction")
+    task = make_task("reconstruction")
     guess, truth = scores(task), targets(task)
     off = np.abs(np.subtract(*in_float64(guess, truth)))
     assert float(task.loss(guess, truth).detach()) == pytest.approx(off.sum(), rel=1e-5)
     assert task.loss.normalizers(truth).tolist() == [off.size]
 
 
-def test_detections_losses_are_centernets(made: Maker) -> None:
-    task = made("detection", size=0.2, offset=3.0)
+def test_detections_losses_are_centernets(make_task: Maker) -> None:
+    task = make_task("detection", size=0.2, offset=3.0)
     guess, truth = scores(task), targets(task)
     z, t = in_float64(guess, truth)
     sums = np.zeros(3)
@@ -236,16 +250,16 @@ def test_detections_losses_are_centernets(made: Maker) -> None:
     assert task.loss.normalizers(truth).tolist() == [centres, boxes, boxes] and centres >= boxes > 0
 
 
-def test_detections_scores_may_have_another_size_than_the_target(made: Maker) -> None:
-    truth = targets(made("detection"))
+def test_detections_scores_may_have_another_size_than_the_target(make_task: Maker) -> None:
+    truth = targets(make_task("detection"))
     loss = CenterNetLoss(0.1, 1.0)
     even = torch.full((4, CLASSES + 4, 18, 22), 0.3)
     assert torch.allclose(loss(even, truth), loss(even[..., :9, :11], truth))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_following_the_gradient_lowers_the_loss(made: Maker, name: str) -> None:
-    task = made(name)
+def test_following_the_gradient_lowers_the_loss(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     guess, truth = scores(task), targets(task)
     if name == "segmentation":  # the other data set's, which its own batches bring
         truth = torch.randint(4, truth.shape, dtype=torch.uint8)
@@ -257,8 +271,8 @@ def test_following_the_gradient_lowers_the_loss(made: Maker, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_task_reaches_worker_processes(made: Maker, name: str) -> None:
-    task = made(name)
+def test_a_task_reaches_worker_processes(make_task: Maker, name: str) -> None:
+    task = make_task(name)
     again = pickle.loads(pickle.dumps(task))
     assert torch.equal(again.target(sample(), CLASSES).nan_to_num(), task.target(sample(), CLASSES).nan_to_num())
 
@@ -267,9 +281,9 @@ COUNTS = torch.tensor([[90, 10, 0], [100, 0, 0]])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_data_that_can_feed_a_task_passes(made: Maker, name: str) -> None:
-    made(name, **({"smallest": 10} if name == "detection" else {})).check(COUNTS, CLASSES)
-    made(name).check_names(["s0", "s1", "other"])
+def test_data_that_can_feed_a_task_passes(make_task: Maker, name: str) -> None:
+    make_task(name, **({"smallest": 10} if name == "detection" else {})).check(COUNTS, CLASSES)
+    make_task(name).check_names(["s0", "s1", "other"])
 
 
 @pytest.mark.parametrize(
@@ -281,9 +295,9 @@ def test_data_that_can_feed_a_task_passes(made: Maker, name: str) -> None:
         ("detection", [[100, 0], [999, 15]], "none of the 2 training images shows 16 pixels of a class with objects"),
     ],
 )
-def test_data_that_cannot_is_refused(made: Maker, name: str, counts: list[list[int]], said: str) -> None:
+def test_data_that_cannot_is_refused(make_task: Maker, name: str, counts: list[list[int]], said: str) -> None:
     with pytest.raises(RequestError, match=rf"^auxiliary={name}: .*{said}.* Leave it out of auxiliary=\[…\]\.$"):
-        made(name).check(torch.tensor(counts), 2)
+        make_task(name).check(torch.tensor(counts), 2)
 
 
 @pytest.mark.parametrize(
@@ -300,12 +314,25 @@ def test_data_that_cannot_is_refused(made: Maker, name: str, counts: list[list[i
         ("segmentation", "batch_size", 0),
     ],
 )
-def test_options_out_of_range_are_refused_by_name(made: Maker, name: str, option: str, value: float) -> None:
-    with pytest.raises(RequestError, match=rf"^auxiliary\.{name}\.{option}={value}: is to be "):
-        made(name, **{option: value})
+def test_options_out_of_range_are_refused_by_name(make_task: Maker, name: str, option: str, value: float) -> None:
+    with pytest.raises(RequestError, match=rf"^auxiliary\.{name}\.{option}={value}: must be "):
+        make_task(name, **{option: value})
 
 
-@pytest.mark.parametrize("background", [-1, 3])
-def test_a_background_that_is_no_class_is_refused(made: Maker, background: int) -> None:
-    with pytest.raises(RequestError, match=rf"background={background}: is to be null, or a class below 3"):
-        made("detection", background=background).check(COUNTS, CLASSES)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["abc", None, [], float("nan"), 1e30])
+def test_weights_that_are_no_sensible_number_are_refused(make_task: Maker, name: str, value: object) -> None:
+    with pytest.raises(RequestError, match=rf"^auxiliary\.{name}\.weight=.*: must be a number"):
+        make_task(name, weight=value)
+
+
+def test_a_dataset_that_is_none_is_refused(make_task: Maker) -> None:
+    with pytest.raises(RequestError, match=r"^auxiliary\.segmentation\.dataset=3: must be a Dataset"):
+        make_task("segmentation", dataset=3)
+
+
+def test_a_background_that_is_no_class_is_refused(make_task: Maker) -> None:
+    with pytest.raises(RequestError, match=r"background=3: must be null, or a class below 3"):
+        make_task("detection", background=3).check(COUNTS, CLASSES)
+    with pytest.raises(RequestError, match=r"background=-1: must be a whole number of at least 0, or null"):
+        make_task("detection", background=-1)

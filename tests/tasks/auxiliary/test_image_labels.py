@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from segrun.config.build import partial
 from segrun.errors import RequestError
+from segrun.tasks.auxiliary.auxiliary import Auxiliary
 from segrun.tasks.auxiliary.image_labels import ImageLabels
 from segrun.types import VOID, Sample
 
@@ -42,17 +44,17 @@ def test_other_columns_a_byte_order_mark_blanks_and_quotes_are_no_obstacle() -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", r"t\.csv:1: the header is to name the columns image and label"),
+        ("", r"t\.csv:1: the header must name the columns image and label"),
         ("a,good\nb,bad\n", r"t\.csv:1: the header"),
-        ("image,label\na,good\nb\n", r"t\.csv:3: is to hold 2 values"),
-        ("image,label\na,good,1\n", r"t\.csv:2: is to hold 2 values"),
-        ("image,label\na,good\n\n,bad\n", r"t\.csv:4: is to hold 2 values"),
-        ("image,label\na,good\nb, \n", r"t\.csv:3: is to hold 2 values"),
+        ("image,label\na,good\nb\n", r"t\.csv:3: a row must have 2 values"),
+        ("image,label\na,good,1\n", r"t\.csv:2: a row must have 2 values"),
+        ("image,label\na,good\n\n,bad\n", r"t\.csv:4: a row must have 2 values"),
+        ("image,label\na,good\nb, \n", r"t\.csv:3: a row must have 2 values"),
         ('image,label\na,"good\n', r"t\.csv:2: unexpected end of data"),
         ("image,label\na.png,good\nb,good\na.jpg,bad\n", r"t\.csv:4: a is 'bad' here and 'good' above"),
-        ("image,label\na,good\nb,good\n", r"t\.csv: 1 different labels; there are to be 2 to 255"),
+        ("image,label\na,good\nb,good\n", r"t\.csv: 1 different labels; there must be 2 to 255"),
         ("image,label\n" + "".join(f"{i},{i}\n" for i in range(256)), r"256 different labels"),
-        (b"image,label\na,\xff\n", r"t\.csv: is no UTF-8 text"),
+        (b"image,label\na,\xff\n", r"t\.csv: not UTF-8 text"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_with_its_line(text: str | bytes, said: str) -> None:
@@ -75,13 +77,32 @@ def test_a_table_of_other_images_is_refused_with_the_counts() -> None:
 
 def test_a_row_that_names_several_training_images_is_refused() -> None:
     made = task("image,label\na,good\nb,bad\n")
-    with pytest.raises(RequestError, match=r"t\.csv: a: several training images are called so\. Name their folders"):
+    with pytest.raises(RequestError, match=r"t\.csv: a: several training images have this name\. Add their folders"):
         made.check_names(["x/a", "y/a", "x/b"])
 
 
-def test_without_a_file_the_labels_are_those_of_the_data_set() -> None:
-    task = ImageLabels(1.0, None, 0.1, 0.0)
-    task.meet({"a": "cat", "b": "dog"})
+def test_without_a_file_the_labels_are_those_of_the_dataset() -> None:
+    task = ImageLabels(1.0, None, 0.1, 0.0, image_labels={"a": "cat", "b": "dog"})
     assert task.classes == ("cat", "dog") and label(task, "b") == 1
-    with pytest.raises(RequestError, match=r"image_labels\.file has no value, and this data set brings no labels"):
-        ImageLabels(1.0, None, 0.1, 0.0).meet({})
+    for labels in ({}, None):
+        with pytest.raises(RequestError, match=r"image_labels\.file=null: this dataset brings no image labels"):
+            ImageLabels(1.0, None, 0.1, 0.0, labels)
+
+
+def test_a_file_goes_before_the_labels_of_the_dataset() -> None:
+    Path("t.csv").write_text("image,label\na,good\nb,bad\n", encoding="utf-8")
+    assert ImageLabels(1.0, "t.csv", 0.1, 0.0, {"a": "cat", "b": "dog"}).classes == ("bad", "good")
+
+
+def test_the_labels_of_images_are_a_late_argument() -> None:
+    settings = {"weight": 1.0, "file": None, "dropout": 0.1, "label_smoothing": 0.0}
+    config = {"_target_": "segrun.tasks.auxiliary.image_labels.ImageLabels", **settings}
+    waiting = partial(config, "auxiliary.image_labels", base=Auxiliary)
+    assert waiting(image_labels={"a": "cat", "b": "dog"}).labels == {"a": "cat", "b": "dog"}
+    with pytest.raises(RequestError, match=r"auxiliary\.image_labels\.image_labels: is set by segrun"):
+        partial({**config, "image_labels": {"a": "cat"}}, "auxiliary.image_labels", base=Auxiliary)
+
+
+def test_other_tasks_do_not_take_the_labels_of_images() -> None:
+    config = {"_target_": "segrun.tasks.auxiliary.presence.Presence", "weight": 1.0, "void": 0.0, "dropout": 0.1}
+    assert partial(config, "auxiliary.presence", base=Auxiliary)(image_labels={"a": "cat"}).name == "presence"
