@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from segrun.errors import RequestError, suggest
-from segrun.models.backbones.backbone import Backbone, deepest, measured_levels
+from segrun.models.backbones.backbone import Backbone, Level, deepest, measured_levels
 from segrun.models.backbones.dilation import dilate, find_obstacle
 from segrun.models.weights.adapting import fold_statistics, set_in_channels
 from segrun.models.weights.loading import load_weights
@@ -71,7 +71,7 @@ class TorchvisionBackbone(Backbone):
         self.mean = fold_statistics(self.mean, in_channels)
         self.std = fold_statistics(self.std, in_channels)
         self.level_stages = list(range(len(self.stages)))  # of every stage, to be measured
-        levels = measured_levels(self)
+        levels = self._measured()
         self.level_stages = deepest(levels)
         self.levels = tuple(levels[index] for index in self.level_stages)
         if output_stride is not None:
@@ -85,8 +85,18 @@ class TorchvisionBackbone(Backbone):
 
         Returns:
             Stage → the paths that it runs, inside this backbone.
+
+        Raises:
+            RequestError: There is no stage, or a path names no module.
         """
-        paths = {part: list(_paths(self.body, words)) for part, words in stages.items()}
+        if not stages:
+            raise RequestError("backbone.stages: names no stage, and at least one is needed.")
+        paths = {}
+        for part, words in stages.items():
+            try:
+                paths[part] = list(_paths(self.body, words))
+            except AttributeError as error:
+                raise RequestError(f"backbone.stages.{part}={words}: no such module ({error}).") from error
         _drop_unlisted(self.body, [path for stage in paths.values() for path in stage])
         return {part: [f"body.{path}" for path in stage] for part, stage in paths.items()}
 
@@ -127,6 +137,15 @@ class TorchvisionBackbone(Backbone):
             previous_stride = stride
         return dilations
 
+    def _measured(self) -> tuple[Level, ...]:
+        if next(self.body.parameters(), None) is None:
+            raise RequestError("backbone.stages: these modules have no parameters.")
+        try:
+            return measured_levels(self)
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise RequestError(f"backbone.stages: these modules do not run one after the other ({reason}).") from error
+
     def _load(self, source: WeightSource | None, entry: Any, min_loaded: float) -> None:
         """entry: torchvision's, which states the normalisation; None for a file or URL, which may state it."""
         report, normalisation = load_weights(self.body, source, min_loaded)
@@ -152,15 +171,24 @@ def _published(model: str, imagenet: str, coco: str | None) -> dict[str, Any]:
     if imagenet in entries:
         entries["imagenet"] = entries[imagenet]
     if coco is not None:
-        entries["coco"] = next(iter(models.get_model_weights(coco)))
+        try:
+            entries["coco"] = next(iter(models.get_model_weights(coco)))
+        except ValueError as error:
+            names = suggest(coco, models.list_models(module=models.segmentation))
+            raise RequestError(f"backbone.coco={coco}: torchvision has no such model. {names}") from error
     return entries
 
 
 def _paths(body: nn.Module, words: str) -> Iterator[str]:
-    """`conv1 features[0:3]` → conv1, features.0, features.1, features.2"""
+    """`conv1 features[0:3]` → conv1, features.0, features.1, features.2
+
+    Raises:
+        AttributeError: There is no such module.
+    """
     for word in words.split():
         slice_of = re.fullmatch(r"(.+)\[(\d+):(\d+)\]", word)
         if slice_of is None:
+            body.get_submodule(word)
             yield word
             continue
         parent, first, end = slice_of[1], int(slice_of[2]), int(slice_of[3])

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torchvision.models import VisionTransformer
 
+from segrun.errors import RequestError
 from segrun.models.backbones.pyramid import Pyramid, pad_to_multiple
 from segrun.models.backbones.torchvision import TorchvisionBackbone
 from segrun.models.weights.adapting import resampled_positions
@@ -50,8 +52,14 @@ class TorchvisionViT(TorchvisionBackbone):
             self.dilate(output_stride)
 
     def cut(self, stages: Mapping[str, str]) -> Mapping[str, list[str]]:
-        """One part per block; `stages` is not used. Adds the pyramid."""
+        """One part per block; `stages` is not used. Adds the pyramid.
+
+        Raises:
+            RequestError: The network is no vision transformer.
+        """
         body: Any = self.body
+        if not isinstance(body, VisionTransformer):
+            raise RequestError(f"backbone.model: torchvision's {type(body).__name__} is no vision transformer.")
         del body.heads
         self.patch = int(body.patch_size)
         blocks = [f"body.encoder.layers.{name}" for name, _ in body.encoder.layers.named_children()]

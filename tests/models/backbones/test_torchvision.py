@@ -116,6 +116,22 @@ def test_an_unknown_model_names_the_closest() -> None:
         backbone("resnet18", model="resnet19")
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("resnet18", {"stages": {"stem": "abc"}}, r"backbone\.stages\.stem=abc: no such module"),
+        ("resnet18", {"stages": {"stem": "abc[0:2]"}}, r"backbone\.stages\.stem=abc\[0:2\]: no such module"),
+        ("resnet18", {"stages": {}}, r"backbone\.stages: names no stage"),
+        ("resnet18", {"stages": {"stem": "conv1", "deep": "layer4"}}, r"backbone\.stages: these modules do not run"),
+        ("resnet50", {"coco": "deeplabv3_resnet5"}, r"backbone\.coco=.*Did you mean deeplabv3_resnet50"),
+        ("vit_b_32", {"model": "resnet18"}, r"backbone\.model: torchvision's ResNet is no vision transformer"),
+    ],
+)
+def test_what_is_not_in_the_network_is_named(name: str, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        backbone(name, **changed)
+
+
 def test_the_classifier_and_what_no_stage_runs_is_dropped() -> None:
     assert not [name for name, _ in backbone("resnet18").named_parameters() if ".fc." in name]
     assert not [name for name, _ in backbone("mobilenet_v2").named_parameters() if "classifier" in name]

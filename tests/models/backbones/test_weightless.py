@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from segrun.config.build import build
-from segrun.config.compose import compose, conf_dir, option_names
+from segrun.config.compose import compose
+from segrun.config.options import conf_dir, option_names
 from segrun.errors import RequestError
 from segrun.models.backbones.backbone import Backbone, Level, Weightless
 from segrun.models.heads.fcn import FCN
