@@ -107,9 +107,10 @@ def gather_objects(value: T) -> list[T]:
     return list(gather_object([value]))
 
 
-def broadcast_path(path: Path) -> Path:
-    """The path of the first process, in all processes."""
-    return Path(broadcast_object_list([str(path)])[0])
+def broadcast_object(value: T) -> T:
+    """The value of the first process, in all processes."""
+    received: T = broadcast_object_list([value])[0]
+    return received
 
 
 def any_rank_stopping(stopping: bool, accelerator: Accelerator) -> bool:

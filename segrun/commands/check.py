@@ -13,7 +13,8 @@ from typing import Any
 from segrun.config.build import to_dataclass
 from segrun.config.recorded import RecordedConfig
 from segrun.data.dataset import Dataset, Splits
-from segrun.data.loader.batches import Stream, TrainingSamples
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
+from segrun.data.loader.train_dataset import TrainDataset
 from segrun.data.scan.checks import run_rules
 from segrun.data.scan.findings import Finding
 from segrun.data.scan.scan import DatasetScan, scan_all
@@ -111,8 +112,8 @@ def _preview(dataset: Dataset, names: Sequence[str], settings: DataSettings, cou
     """The first training samples of a run with this seed, resized and augmented."""
     if not names or not count:
         return []
-    samples = TrainingSamples(dataset, names, settings.sizing, settings.augment, settings.seed, lambda sample: {})
-    keys = next(iter(Stream(len(names), count, settings.seed)))
+    samples = TrainDataset(dataset, names, settings.sizing, settings.augment, settings.seed, lambda sample: {})
+    keys = next(iter(EndlessBatchSampler(len(names), count, settings.seed)))
     return [Picture(sample.name, overlay(sample, dataset.classes)) for sample in map(samples.sample, keys)]
 
 

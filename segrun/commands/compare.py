@@ -15,8 +15,8 @@ from segrun.comparison.comparison import Comparison
 from segrun.comparison.runs import find_runs
 from segrun.config.build import to_dataclass
 from segrun.files import create_dir, write_text
-from segrun.report import comparison as sentences
-from segrun.report import comparison_tables
+from segrun.report.comparison import all_sentences, failure_lines
+from segrun.report.comparison_tables import comparison_tables, write_csv
 from segrun.report.html.comparison_page import comparison_page
 from segrun.report.table import Table
 from segrun.report.terminal import console, print_line
@@ -56,8 +56,8 @@ def run(config: Mapping[str, Any]) -> CompareResult:
     result = compare(runs, _words(settings.by), baseline, _words(settings.choose), settings.draws)
     day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
     folder = create_dir(Path(settings.output).expanduser() / "compare" / day / clock)
-    tables = comparison_tables.tables(result)
-    lines = [*sentences.sentences(result), *result.notes, *sentences.failures(result)]
+    tables = comparison_tables(result)
+    lines = [*all_sentences(result), *result.notes, *failure_lines(result)]
     _write(folder, result, tables, lines)
     write_text(folder / "index.html", comparison_page(result, f"segrun compare: {len(runs)} runs"))
     _print(tables, lines, folder)
@@ -69,7 +69,7 @@ def _write(folder: Path, result: Comparison, tables: Sequence[Table], lines: Seq
     markdown = [f"{table.title}\n\n{table.markdown()}" for table in tables]
     write_text(folder / "table.md", "\n".join([listing, *markdown]))
     write_text(folder / "table.tex", "\n".join(f"% {table.title}\n{table.latex()}" for table in tables))
-    comparison_tables.write_csv(folder / "table.csv", result)
+    write_csv(folder / "table.csv", result)
 
 
 def _print(tables: Sequence[Table], lines: Sequence[str], folder: Path) -> None:

@@ -19,7 +19,7 @@ from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.settings import InferenceSettings
 from segrun.metrics import Scores
 from segrun.report.formats import percent
-from segrun.report.plots import run as plots
+from segrun.report.plots.run import save_confusion
 from segrun.report.score_tables import class_table, confusion_table
 from segrun.report.terminal import console, print_line, progress_bar
 
@@ -89,7 +89,7 @@ def _write(folder: Path, checkpoint: str, split: str, evaluation: Evaluation) ->
     evaluation.write_csv(folder / "scores.csv")
     content = {"checkpoint": checkpoint, "split": split, split: evaluation.scores.summary()}
     write_json(folder / "result.json", content)
-    plots.confusion(evaluation.scores, folder / "confusion.png", split)
+    save_confusion(evaluation.scores, folder / "confusion.png", split)
 
 
 def _print(scores: Scores, title: str, folder: Path) -> None:

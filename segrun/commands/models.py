@@ -14,7 +14,8 @@ from segrun.config.options import conf_dir, option_names
 from segrun.errors import MissingExtraError, RequestError, join_names, suggest
 from segrun.experiment.catalog import head_parameters, shipped_backbone
 from segrun.experiment.fitting_heads import unfit_heads
-from segrun.report.models import BackboneRow, HeadRow, backbone_table, head_table, markdown
+from segrun.models.weights.fetching import availability
+from segrun.report.models import BackboneRow, HeadRow, backbone_table, head_table, to_markdown
 from segrun.report.terminal import console, print_line, progress_bar
 
 
@@ -45,10 +46,10 @@ def run(config: Mapping[str, Any]) -> None:
                 rows.append(backbone_row(name))
             advance(1)
     if settings.format == "markdown":
-        tables = (backbone_table(rows, show_weights=False), head_table(list(head_rows())))
-        print("\n\n".join(map(markdown, tables)))
+        tables = (backbone_table(rows, with_weights=False), head_table(list(head_rows())))
+        print("\n\n".join(map(to_markdown, tables)))
         return
-    console().print(backbone_table(rows, show_weights=True))
+    console().print(backbone_table(rows, with_weights=True))
     console().print(head_table(list(head_rows())))
     missing = sorted(set(names) - {row.name for row in rows})
     if missing:
@@ -61,7 +62,8 @@ def backbone_row(name: str) -> BackboneRow:
     backbone = shipped_backbone(name)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     what = description("backbone", name).rpartition(", ")[0]
-    return BackboneRow(name, what, parameters, backbone.levels, backbone.weights_location, unfit_heads(backbone.levels))
+    location = availability(backbone.published) if backbone.published else "–"
+    return BackboneRow(name, what, parameters, backbone.levels, location, unfit_heads(backbone.levels))
 
 
 def head_rows() -> Iterator[HeadRow]:

@@ -18,7 +18,8 @@ from segrun.engine.signals import StopSignal
 from segrun.errors import Interrupted, RequestError, join_names
 from segrun.experiment.predictor import load_predictor
 from segrun.files import ensure_dir, write_json
-from segrun.inference.predictor import PredictJob, Predictor, predict_files, write_summary
+from segrun.inference.predict_files import PredictJob, predict_files, write_summary
+from segrun.inference.predictor import Predictor
 from segrun.inference.settings import PredictSettings
 from segrun.report.terminal import print_line, progress_bar
 

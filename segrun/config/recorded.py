@@ -102,7 +102,7 @@ class RecordedConfig:
         return dict(self._values)
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self._values, sort_keys=False, allow_unicode=True)
+        return str(yaml.safe_dump(self._values, sort_keys=False, allow_unicode=True))
 
     def _measured_overrides(self) -> Iterator[tuple[str, str]]:
         for word in self.overrides:

@@ -168,7 +168,8 @@ def sizing_of(values: Values) -> Sizing:
 
 def strategy_of(values: Values, trust: Trust = None) -> Strategy:
     """Raises RequestError for a setting that is not allowed."""
-    return _built(values, "strategy", trust, Strategy)
+    strategy: Strategy = _built(values, "strategy", trust, Strategy)
+    return strategy
 
 
 def regularizers_of(values: Values, trust: Trust = None) -> tuple[Regularizer, ...]:

@@ -25,7 +25,7 @@ from segrun.models.heads.head import Head
 from segrun.models.heads.levels import LacksLevel
 from segrun.models.segmenter import Segmenter
 from segrun.models.warm_start import start_from
-from segrun.models.weights.loading import LoadReport
+from segrun.models.weights.report import LoadReport
 from segrun.tasks.auxiliary.auxiliary import Auxiliary
 from segrun.transfer.strategies.strategy import Strategy
 from segrun.types import ClassMap

@@ -129,7 +129,7 @@ def check_forward(experiment: Experiment, data: PreparedData, model: Segmenter, 
     Raises:
         RequestError: The images are too small for the model, or a batch is too small for its batch norms.
     """
-    size = experiment.data.sizing.size or min(data.train_scan.sizes)
+    size = tuple(experiment.data.sizing.size or min(data.train_scan.sizes))
     batch = torch.zeros((images, data.channels, *size), device="meta")
     for phase in plan.phases:
         set_modes(model, model.parts(), phase)

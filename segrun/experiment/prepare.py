@@ -16,7 +16,7 @@ from segrun.data.scan.checks import check_before_training
 from segrun.data.scan.scan import DatasetScan, scan_dataset
 from segrun.data.split.label_subset import label_subset
 from segrun.data.split.splits import check_disjoint, check_names_exist, make_splits
-from segrun.errors import RequestError, listed
+from segrun.errors import RequestError, join_names
 from segrun.experiment.experiment import DataSettings
 from segrun.report.terminal import progress_bar
 from segrun.types import ClassMap
@@ -78,7 +78,7 @@ def prepare(
     with one_process_first():
         dataset = open_dataset(settings)
     if dataset.splits and not dataset.splits.get("train"):
-        raise RequestError(f"the data set has no train images, only those of {listed(dataset.splits)}.")
+        raise RequestError(f"the data set has no train images, only those of {join_names(dataset.splits)}.")
     unread = _unread_test_images(dataset, settings, resume)
     names = [name for name in dataset.names if name not in unread]
     with progress_bar("reading every image and mask", len(names)) as advance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -23,11 +23,11 @@ def build_auxiliary(experiment: Experiment, data: PreparedData) -> dict[str, Aux
     """
     tasks: dict[str, Auxiliary] = {}
     for name, waiting in experiment.auxiliary.items():
-        task = waiting(image_labels=data.dataset.labels)
+        task = waiting(image_labels=data.dataset.image_labels)
         if task.dataset is not None:
-            check_own_dataset(name, task, data, experiment.data.sizing)
+            check_own_dataset(name, task.dataset, data, experiment.data.sizing)
             fitted, _ = task.dataset.fit(train_names(task.dataset))
-            task = waiting.replace(dataset=fitted)(image_labels=data.dataset.labels)
+            task = waiting.replace(dataset=fitted)(image_labels=data.dataset.image_labels)
         tasks[name] = task
     return tasks
 
@@ -44,7 +44,7 @@ def build_tasks(experiment: Experiment, auxiliary: Mapping[str, Auxiliary], data
     return [Task("mask", loss), *others]
 
 
-def build_balance(experiment: Experiment, tasks: list[Task], device: torch.device) -> Balance:
+def build_balance(experiment: Experiment, tasks: Sequence[Task], device: torch.device) -> Balance:
     """How the losses of the tasks are weighted.
 
     Raises:

@@ -10,8 +10,11 @@ from accelerate import Accelerator
 
 from segrun.data.augment.augment import Augment
 from segrun.data.dataset import Dataset
-from segrun.data.loader.batches import Stream, TrainingSamples, joined, training_batches
+from segrun.data.loader.batch_sampler import EndlessBatchSampler
+from segrun.data.loader.collate import concat_batches
 from segrun.data.loader.sample_cache import SampleCache
+from segrun.data.loader.train_dataset import TrainDataset
+from segrun.data.loader.train_loader import make_train_loader
 from segrun.data.scan.scan import scan_dataset
 from segrun.data.sizing import Sizing
 from segrun.device import loader_workers
@@ -57,9 +60,9 @@ class TrainBatches:
 
     def __call__(self, start: int) -> Iterator[Batch]:
         streams = [self.primary(start)]
-        for name, task in with_own_dataset(self.auxiliary).items():
-            streams.append(self._stream(task.dataset, train_names(task.dataset), name, task.batch_size, start))
-        return map(joined, zip(*streams, strict=True))
+        for name, (dataset, batch_size) in with_own_dataset(self.auxiliary).items():
+            streams.append(self._stream(dataset, train_names(dataset), name, batch_size, start))
+        return map(concat_batches, zip(*streams, strict=True))
 
     def cache_notes(self) -> list[str]:
         """A note where not all training images fit into the cache."""
@@ -68,7 +71,8 @@ class TrainBatches:
         bytes_per_pixel = len(image) * image.element_size() + 1  # the label takes one
         sizes = self.data.train_scan.sizes
         if self.sizing.size is not None and self.sizing.fit in ("resize", "pad"):
-            sizes = (self.sizing.size,) * len(sizes)
+            height, width = self.sizing.size
+            sizes = ((height, width),) * len(sizes)
         needed = sum(height * width * bytes_per_pixel for height, width in sizes)
         if not budget or needed <= budget:
             return []
@@ -87,16 +91,16 @@ class TrainBatches:
         if task not in self.caches and budget:
             self.caches[task] = SampleCache(budget, len(names))
         cache = self.caches.get(task)
-        samples = TrainingSamples(data, names, self.sizing, self.augment, self.seed, targets, cache)
+        samples = TrainDataset(data, names, self.sizing, self.augment, self.seed, targets, cache)
         index, processes = self.accelerator.process_index, self.accelerator.num_processes
-        order = Stream(len(names), batch_size, self.seed, index, processes, start)
+        order = EndlessBatchSampler(len(names), batch_size, self.seed, index, processes, start)
         cuda = self.accelerator.device.type == "cuda"
-        return iter(training_batches(samples, order, loader_workers(self.settings.workers, cuda), cuda))
+        return iter(make_train_loader(samples, order, loader_workers(self.settings.workers, cuda), cuda))
 
 
-def with_own_dataset(auxiliary: Mapping[str, Auxiliary]) -> dict[str, Auxiliary]:
-    """The tasks that bring a data set of their own."""
-    return {name: task for name, task in auxiliary.items() if task.dataset is not None}
+def with_own_dataset(auxiliary: Mapping[str, Auxiliary]) -> dict[str, tuple[Dataset, int]]:
+    """The data sets that tasks bring, and how many of their images are in a batch."""
+    return {n: (task.dataset, task.batch_size) for n, task in auxiliary.items() if task.dataset is not None}
 
 
 def train_names(dataset: Dataset) -> Sequence[str]:
@@ -119,14 +123,13 @@ def try_one_sample(
     Targets(auxiliary, len(data.classes))(sample)
 
 
-def check_own_dataset(name: str, task: Auxiliary, data: PreparedData, sizing: Sizing) -> None:
+def check_own_dataset(name: str, other: Dataset, data: PreparedData, sizing: Sizing) -> None:
     """Read every training image of another data set.
 
     Raises:
         RequestError: It has no training images, or images of other channels or sizes.
         DataError: Files cannot be read.
     """
-    other: Dataset = task.dataset
     other.check()
     if other.splits and not other.splits.get("train"):
         raise RequestError(f"auxiliary.{name}.dataset: has no train images.")

@@ -50,7 +50,7 @@ def try_candidates(
     Returns:
         The score on val of each candidate, by name.
     """
-    phase_ends = [_phase_end(run.snapshots, index) for index, phase in enumerate(plan.phases) if phase.keep]
+    phase_ends = [_phase_end(run.snapshots, index) for index, phase in enumerate(plan.phases) if phase.keep_weights]
     if not phase_ends and not several_datasets:
         return {}
     model = run.best_model(merge=False)
@@ -79,7 +79,7 @@ def try_candidates(
 
 def collected_norms(model: Segmenter, plan: Plan) -> list[str]:
     """The batch norms whose statistics some phase has collected."""
-    collecting = {name for phase in plan.phases for name, settings in phase.learn.items() if settings.statistics}
+    collecting = {name for phase in plan.phases for name, settings in phase.trainable.items() if settings.statistics}
     paths = [path for part in model.parts().values() if part.name in collecting for path in part.modules]
     return [name for name in batch_norm_names(model) if any(f"{name}.".startswith(f"{path}.") for path in paths)]
 

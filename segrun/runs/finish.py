@@ -16,7 +16,7 @@ from segrun.inference.evaluation import Evaluation
 from segrun.inference.inference import Inference
 from segrun.models.parts import plain_name
 from segrun.models.segmenter import Segmenter
-from segrun.report.plots import run as plots
+from segrun.report.plots.run import save_class_bars, save_confusion, save_curves
 from segrun.report.result import print_result
 from segrun.report.samples import save_samples
 from segrun.runs.candidates import try_candidates
@@ -99,9 +99,9 @@ def draw_plots(run: RunFolder, result: RunResult) -> None:
     """Curves, confusion matrix, IoU per class, and sample images with truth and prediction."""
     split, folder = result.final_split, run.path / "plots"
     scores = result.evaluations[split].scores
-    plots.save_curves(run.path / "metrics.jsonl", folder / "curves.png")
-    plots.save_confusion(scores, folder / "confusion.png", split)
-    plots.save_class_bars(scores, folder / "iou.png", split)
+    save_curves(run.path / "metrics.jsonl", folder / "curves.png")
+    save_confusion(scores, folder / "confusion.png", split)
+    save_class_bars(scores, folder / "iou.png", split)
     save_samples(run.data.dataset, run.data.splits[split], result.inference, run.path / "samples")
 
 
@@ -133,7 +133,7 @@ def write_results(run: RunFolder, plan: Plan, progress: Progress, result: RunRes
 def training_cost(run: RunFolder, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Parameters, time and memory that the training took."""
     parts, trainer = run.model.parts(), run.experiment.trainer
-    trained = {name for phase in plan.phases for name in phase.learning(parts)}
+    trained = {name for phase in plan.phases for name in phase.trainable_parameters(parts)}
     sizes = {p.name: p.size for p in parts.parameters}
     images = progress.step * trainer.batch_size * trainer.accumulate
     return {

@@ -79,7 +79,9 @@ class Nifti(VolumeSlices):
         self.root = dataset_root(root)
         self.channels, self.codes, self.ignore_index = channels, ORIENTATIONS[axis], ignore_index
         self.intensity = Intensity(intensity)
-        self.classes = read_classes(self.root, classes or decathlon_classes(self.root / "dataset.json"))
+        if classes is None:
+            classes = decathlon_classes(self.root / "dataset.json")
+        self.classes = read_classes(self.root, classes)
         check_ignore_index(self.classes, ignore_index)
         report = FileReport()
         self.cases: dict[str, Case] = {}
