@@ -15,10 +15,10 @@ import torch
 import segrun
 from segrun.engine import loop
 from segrun.errors import Interrupted
-from segrun.report.plots import run as plots
 from segrun.runs import candidates
-from segrun.transfer.regularizers.features import Distill
-from segrun.transfer.regularizers.regularizer import L2SP, Regularizer
+from segrun.transfer.regularizers.distill import Distill
+from segrun.transfer.regularizers.l2sp import L2SP
+from segrun.transfer.regularizers.regularizer import Regularizer
 from tests.commands.test_train import same, state
 from tests.conftest import QUICK, stopped_after
 
@@ -52,8 +52,7 @@ QUICKLY = {("lp_ft", 2), ("delta", 3), ("auto_rgn", 3), ("gradnorm", 3)}
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("curves", "confusion", "class_bars", "samples"):  # half of a tiny run's time
-        monkeypatch.setattr(plots, name, lambda *args, **more: None)
+    monkeypatch.setattr("segrun.runs.finish.draw_plots", lambda run, result: None)  # half of a tiny run's time
 
 
 @pytest.fixture
@@ -105,12 +104,14 @@ def test_the_anchor_and_the_teacher_after_a_resume_are_the_first_ones(
     bound: dict[str, list[tuple[Any, Any, Any]]] = {"l2sp": [], "distill": []}
     for kind in (L2SP, Distill):
 
-        def bind(self: Regularizer, model: Any, start: Any, memory: Any, bind: Any = kind.bind) -> Any:
+        def build_penalty(
+            self: Regularizer, model: Any, start: Any, memory: Any, original: Any = kind.build_penalty
+        ) -> Any:
             now = {name: value.clone() for name, value in model.state_dict().items()}
             bound[self.name].append((start, memory, now))
-            return bind(self, model, start, memory)
+            return original(self, model, start, memory)
 
-        monkeypatch.setattr(kind, "bind", bind)
+        monkeypatch.setattr(kind, "build_penalty", build_penalty)
     whole_and_resumed(CASES["distill"], weights, 3)
     for name, times in bound.items():
         assert len(times) == 3, name  # left alone, until it was stopped, after it went on
@@ -150,10 +151,10 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(candidates, "monitored", lambda looked, monitor: 2.0 + len(tried))  # each is the best so far
+    monkeypatch.setattr(candidates, "monitored_score", lambda looked, monitor: 2.0 + len(tried))  # each is the best so far
     words = [*TINY, f"backbone.weights={weights}", *CASES["wise_ft"], "trainer.eval_every=2"]  # the best is the last
     whole = segrun.train([*words, "output=whole"]).folder
-    estimate = candidates.estimate_statistics
+    estimate = candidates.update_batch_norm
 
     def killed(*args: Any) -> None:
         tried.append("")
@@ -161,10 +162,10 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
             raise KeyboardInterrupt
         estimate(*args)
 
-    monkeypatch.setattr(candidates, "estimate_statistics", killed)
+    monkeypatch.setattr(candidates, "update_batch_norm", killed)
     with pytest.raises(KeyboardInterrupt):
         segrun.train([*words, "output=parts"])
-    monkeypatch.setattr(candidates, "estimate_statistics", estimate)
+    monkeypatch.setattr(candidates, "update_batch_norm", estimate)
     tried.clear()
     resumed = segrun.train([f"resume={next(Path('parts/train').glob('*/*'))}"]).folder
     same(*(torch.load(folder / "best.ckpt", weights_only=True)["weights"] for folder in (whole, resumed)))

@@ -41,9 +41,9 @@ def test_a_regularizer_replaces_the_weight_decay_of_certain_parameters(
     plan = Finetune(0.4).plan(parts, FreezeBackbone(1), 4).with_regularizers([regularizer], parts, 8)
     assert [phase.regularizers for phase in plan.phases] == [(), (regularizer,)]
     before, after = (phase.trainable_parameters(parts) for phase in plan.phases)
-    assert {how.decay_multiplier for how in before.values()} == {1.0}
-    assert {name for name, how in after.items() if how.decay_multiplier == 0} == undecayed
-    assert {how.decay_multiplier for name, how in after.items() if name not in undecayed} == {1.0}
+    assert {settings.decay_multiplier for settings in before.values()} == {1.0}
+    assert {name for name, settings in after.items() if settings.decay_multiplier == 0} == undecayed
+    assert {settings.decay_multiplier for name, settings in after.items() if name not in undecayed} == {1.0}
     assert after.keys() == {name for name, _ in model.named_parameters()}
 
 

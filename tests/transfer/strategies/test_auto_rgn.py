@@ -19,11 +19,11 @@ def test_relative_gradient_norms_are_shares_of_the_largest() -> None:
     weights = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     gradients = {name: rng.normal(size=shape) * (i + 1) for i, (name, shape) in enumerate(shapes.items())}
     norms = {n: np.sqrt((gradients[n] ** 2).sum()) / np.sqrt((weights[n] ** 2).sum()) for n in shapes}
-    found = relative_gradient_norms(
+    values = relative_gradient_norms(
         {n: torch.from_numpy(w) for n, w in weights.items()}, {n: torch.from_numpy(g) for n, g in gradients.items()}
     )
-    assert found == pytest.approx({n: norm / max(norms.values()) for n, norm in norms.items()}, rel=1e-12)
-    assert max(found.values()) == 1.0
+    assert values == pytest.approx({n: norm / max(norms.values()) for n, norm in norms.items()}, rel=1e-12)
+    assert max(values.values()) == 1.0
 
 
 def test_a_tensor_of_zeros_gets_1_and_does_not_set_the_others() -> None:
