@@ -124,10 +124,11 @@ def run_hydra(command: str, words: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises exceptions instead of printing them
     from segrun.config.compose import known_keys
     from segrun.config.options import option_names
-    from segrun.config.overrides import explained, quoted, refuse_old_names
+    from segrun.config.overrides import explained, quoted, refuse_old_names, refuse_unknown_additions
 
-    refuse_old_names(words)
     primary, job = COMMANDS[command][0], HydraJob(command)
+    refuse_old_names(words)
+    refuse_unknown_additions(words, lambda: known_keys(primary))
     if command == "choose" and "--cfg" not in words:
         words = ["-m", *words]
     multirun = "-m" in words or "--multirun" in words

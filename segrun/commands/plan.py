@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segrun.checkpoints import checkpoint as checkpoints
-from segrun.config.build import to_dataclass
 from segrun.device import make_accelerator
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.plan import plan_training
-from segrun.experiment.resume import find_run, resumed_experiment
+from segrun.experiment.request import read_request
 from segrun.report.plan import plan_text
 from segrun.report.terminal import print_line
-from segrun.runs.settings import RunSettings
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -24,15 +21,10 @@ def run(config: Mapping[str, Any]) -> None:
         RequestError: As `segrun train`.
         DataError: As `segrun train`.
     """
-    settings = to_dataclass(config, RunSettings, "")
-    resume = None
-    if settings.resume is not None:
-        resume = checkpoints.read(find_run(settings.resume), "last.ckpt")
-        experiment = resumed_experiment(config, resume, settings.trust)
-    else:
-        experiment = Experiment.from_config(config)
+    request = read_request(config)
+    experiment = request.experiment
     device_note = missing_device(experiment)
-    planned = plan_training(experiment, resume)
+    planned = plan_training(experiment, request.resume)
     notes = [*planned.notes, *([device_note] if device_note else [])]
     parts, report = planned.model.parts(), planned.model.report
     print_line(plan_text(planned.plan, parts, experiment.optimizer.lr, report, notes).rstrip("\n"))

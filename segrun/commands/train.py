@@ -24,12 +24,12 @@ from segrun.device import autocast, make_accelerator, memory_layout, reset_peak_
 from segrun.engine.loop import fit
 from segrun.engine.recipe import EpochData, TrainRecipe
 from segrun.engine.settings import TrainerSettings
-from segrun.errors import Interrupted, RequestError
+from segrun.errors import Interrupted
 from segrun.events import Event
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.model import adapted_model
 from segrun.experiment.plan import make_plan, plan_training
-from segrun.experiment.resume import find_run, resumed_experiment
+from segrun.experiment.request import RunSettings, check_resumable, read_request
 from segrun.experiment.tasks import build_balance
 from segrun.experiment.train_batches import TrainBatches
 from segrun.inference.evaluation import Evaluation, evaluate
@@ -39,7 +39,6 @@ from segrun.report.trackers.trackers import Observer, open_trackers
 from segrun.report.training_progress import TrainingProgress
 from segrun.runs.finish import RunResult, finish
 from segrun.runs.folder import RunFolder
-from segrun.runs.settings import RunSettings
 from segrun.sweeps.jobs import job_folder, run_job
 
 
@@ -67,24 +66,15 @@ def run(config: Mapping[str, Any]) -> TrainResult | None:
     """Train, or continue the run `resume`; in a sweep, carry out one job, whose result is read from its folder.
 
     Raises:
-        RequestError: A key that only a sweep has, or only a single run.
+        RequestError: The request is wrong; nothing is written.
     """
-    settings = to_dataclass(config, RunSettings, "")
-    recorded = RecordedConfig(config)
     if in_multirun():
         run_as_job(config, "train")
         return None
-    if settings.resume is not None:
-        folder = find_run(settings.resume)
-        resume = checkpoints.read(folder, "last.ckpt")
-        return train(resumed_experiment(config, resume, settings.trust), folder, resume)
-    if "search" in recorded.options:
-        raise RequestError(
-            f"search={recorded.options['search']}: several trainings need the command line: segrun train -m"
-        )
-    if settings.retry:
-        raise RequestError("retry=true: repeats the failed jobs of a sweep (-m); a single run is always new.")
-    return train(Experiment.from_config(config), run_folder(recorded, settings.output), new=True)
+    request = read_request(config)
+    if request.folder is not None:
+        return train(request.experiment, request.folder, request.resume)
+    return train(request.experiment, run_folder(request.experiment.config, request.settings.output), new=True)
 
 
 def run_as_job(config: Mapping[str, Any], command: str) -> None:
@@ -98,8 +88,11 @@ def run_as_job(config: Mapping[str, Any], command: str) -> None:
     folder = job_folder(recorded, settings, command)
 
     def job() -> TrainResult:
-        last = folder / "last.ckpt"
-        return train(Experiment.from_config(config), folder, checkpoints.read(last) if last.is_file() else None)
+        resume = None
+        if (folder / "last.ckpt").is_file():
+            resume = checkpoints.read(folder / "last.ckpt")
+            check_resumable(resume)
+        return train(Experiment.from_config(config), folder, resume)
 
     run_job(recorded, folder, job)
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segrun.config.keys import flatten
 from segrun.config.options import conf_dir, option_names
-from segrun.config.overrides import explained, quoted, refuse_old_names
+from segrun.config.overrides import explained, quoted, refuse_old_names, refuse_unknown_additions
 from segrun.errors import RequestError
 
 
@@ -98,6 +98,7 @@ def _composed(name: str, overrides: Sequence[str], single: bool) -> DictConfig:
     from hydra.core.global_hydra import GlobalHydra
 
     refuse_old_names(overrides)
+    refuse_unknown_additions(overrides, partial(known_keys, name))
     GlobalHydra.instance().clear()
     errors = explained(overrides, partial(known_keys, name), option_names)
     with errors, initialize_config_dir(str(conf_dir()), version_base="1.3"):

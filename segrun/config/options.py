@@ -15,3 +15,8 @@ def option_names(group: str) -> list[str]:
     """The shipped options of a group that need no further value (timm's backbone needs a name)."""
     files = sorted((conf_dir() / group).glob("*.yaml"))
     return [file.stem for file in files if "???" not in file.read_text(encoding="utf-8")]
+
+
+def groups() -> list[str]:
+    """The config groups."""
+    return [folder.name for folder in sorted(conf_dir().iterdir()) if folder.is_dir()]

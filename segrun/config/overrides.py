@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segrun.config.keys import facts
 from segrun.config.legacy import RENAMED_GROUPS
+from segrun.config.options import groups
 from segrun.errors import RequestError, suggest
 
 Keys = Callable[[], Iterable[str]]
@@ -53,6 +54,16 @@ def refuse_old_names(words: Sequence[str]) -> None:
         if group in RENAMED_GROUPS:
             new = RENAMED_GROUPS[group]
             raise RequestError(f"{word}: {group} is now {new}. Use {word.replace(group, new, 1)}.")
+
+
+def refuse_unknown_additions(words: Sequence[str], keys: Keys) -> None:
+    """Raises RequestError for `+key=value` where no command reads such a key. Below a known key the class decides."""
+    for word in words:
+        if word.startswith("+") and "=" in word:
+            top = re.split(r"[=.@]", word.lstrip("+"))[0]
+            known = {key.partition(".")[0] for key in keys()} | set(groups())
+            if top not in known:
+                raise RequestError(f"there is no key {top!r}. {suggest(top, known)}")
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""Images and masks: reading, data sets, splits, sizes, augmentation, loading."""
+"""Images and masks: data sets, reading, scanning, splitting, sizing, augmentation, loading."""

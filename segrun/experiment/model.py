@@ -117,10 +117,8 @@ def adapted_model(
     if resume is None:
         model = initial_model(experiment.model, experiment.init_from, experiment.trusted, classes, channels, auxiliary)
         return model, experiment.strategy.adapt(model)
-    if resume.training is None:
-        raise RequestError("this checkpoint holds no training state. Resume a run folder with last.ckpt.")
     model = restored_model(resume, experiment.trust, auxiliary)
-    model.report = LoadReport(**resume.training["report"])
+    model.report = LoadReport(**(resume.training or {})["report"])
     return model, []
 
 

@@ -22,7 +22,7 @@ from segrun.engine.recipe import CheckpointSink
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.model import restored_model
 from segrun.experiment.prepare import PreparedData
-from segrun.experiment.resume import RESUMABLE_FORMAT
+from segrun.experiment.request import RESUMABLE_FORMAT
 from segrun.files import create_dir, ensure_dir, write_json, write_text
 from segrun.models.parts import plain_name
 from segrun.models.segmenter import Segmenter

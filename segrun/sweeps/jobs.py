@@ -25,10 +25,10 @@ from segrun.config.build import to_dataclass
 from segrun.config.compose import in_other_process
 from segrun.config.recorded import RecordedConfig
 from segrun.errors import Interrupted, RequestError, SegrunError
+from segrun.experiment.request import RunSettings
 from segrun.files import ensure_dir, write_text
 from segrun.report.formats import percent
 from segrun.report.terminal import console, print_line
-from segrun.runs.settings import RunSettings
 
 ERROR, LOG = "error.txt", "log.txt"
 

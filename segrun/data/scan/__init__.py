@@ -1,1 +1,1 @@
-"""One pass over all images and masks, and the rules that judge what it found."""
+"""One pass over all images and masks, and the rules that judge its records."""

@@ -1,0 +1,123 @@
+"""What `segrun train` and `segrun plan` are asked for: a new experiment, or a run that is continued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segrun.checkpoints import checkpoint as checkpoints
+from segrun.checkpoints.checkpoint import Checkpoint
+from segrun.config.build import to_dataclass
+from segrun.config.keys import facts, keys_that
+from segrun.config.recorded import RecordedConfig
+from segrun.errors import RequestError, join_names
+from segrun.experiment.experiment import Experiment
+
+RESUMABLE_FORMAT = 2  # of the training state; raised when a state of older versions cannot be continued
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Keys of `segrun train` about the run itself; see conf/train.yaml.
+
+    Attributes:
+        output: Where run folders are made.
+        resume: A run folder to continue.
+        test: False: no image of the test split is read.
+        retry: Run the failed jobs of a sweep again.
+        trust: Modules outside segrun that a checkpoint's config may name.
+    """
+
+    output: str
+    resume: str | None
+    test: bool
+    retry: bool
+    trust: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A single training.
+
+    Attributes:
+        folder: Of the run that is continued; None for a new one.
+        resume: Its state.
+    """
+
+    experiment: Experiment
+    settings: RunSettings
+    folder: Path | None = None
+    resume: Checkpoint | None = None
+
+
+def read_request(config: Mapping[str, Any]) -> RunRequest:
+    """A single training out of a config of `segrun train`.
+
+    Raises:
+        RequestError: A setting is not allowed, a key is only for sweeps, or a run cannot be continued.
+    """
+    settings = to_dataclass(config, RunSettings, "")
+    options = RecordedConfig(config).options
+    if "search" in options:
+        raise RequestError(f"search={options['search']}: several trainings need the command line: segrun train -m")
+    if settings.retry:
+        raise RequestError("retry=true: repeats the failed jobs of a sweep (-m); a single run is always new.")
+    if settings.resume is None:
+        return RunRequest(Experiment.from_config(config), settings)
+    folder = find_run(settings.resume)
+    resume = checkpoints.read(folder, "last.ckpt")
+    return RunRequest(resumed_experiment(config, resume, settings.trust), settings, folder, resume)
+
+
+def find_run(path: str) -> Path:
+    """The folder of the run to continue; a checkpoint in it is accepted, too.
+
+    Raises:
+        RequestError: The run has ended.
+    """
+    folder = Path(path).expanduser()
+    folder = folder.parent if folder.is_file() else folder
+    if (folder / "result.json").is_file():
+        raise RequestError(f"{folder}: this run has ended; there is nothing to resume.")
+    return folder
+
+
+def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Sequence[str]) -> Experiment:
+    """The run's own experiment, with the few changes that cannot change its result.
+
+    Args:
+        config: What the command line asks for; only its overrides count.
+        resume: The run's last.ckpt.
+        trust: Modules that the checkpoint's config may name.
+
+    Raises:
+        RequestError: An override would change the result, or an older version of segrun began the run.
+    """
+    keys = RecordedConfig(config).overridden_keys
+    refused = [key for key in keys if not facts(key).may_change_on_resume]
+    if refused:
+        allowed = [key for key in keys_that("may_change_on_resume") if key not in ("resume", "output", "trust")]
+        raise RequestError(
+            f"resume continues with the run's own config; {join_names(refused)} cannot be changed "
+            f"(only {', '.join(allowed)} can). For another config, start a new run."
+        )
+    check_resumable(resume)
+    values = dict(resume.config)
+    values["trainer"] = dict(values["trainer"])
+    for key in keys:
+        group, _, name = key.partition(".")
+        if group == "trainer":
+            values["trainer"][name] = config["trainer"][name]
+        if group == "tracker":
+            values["tracker"] = config.get("tracker")
+    return Experiment.from_config(values, trust)
+
+
+def check_resumable(checkpoint: Checkpoint) -> None:
+    """Raises RequestError where a training cannot be continued from this checkpoint."""
+    if checkpoint.training is None:
+        raise RequestError("this checkpoint holds no training state. Resume a run folder with last.ckpt.")
+    if checkpoint.training.get("format") != RESUMABLE_FORMAT:
+        raise RequestError("an older segrun began this run, and this version cannot continue it. Start it again.")
