@@ -1,5 +1,8 @@
-"""Every reader of conf/dataset through the public door: a small data set in its publisher's layout is checked and
-trained on, and what is scored is what the layout holds, image by image and class by class."""
+"""Every reader of conf/dataset from the command line.
+
+A small data set in its publisher's layout is checked and trained on, and the scored pixels are those of the layout,
+image by image and class by class.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,21 @@ from tests.data.sets.layouts import LARGE, TRAIN, VAL, boxes, drawn, pairs
 from tests.data.sets.test_coco_maps import CATEGORIES as PANOPTIC
 
 Pixels = NDArray[Any]
-Masks = Mapping[str, Pixels]  # (H, W) of 0, 1 and 2, by the name that the reader is to give the image
+Masks = Mapping[str, Pixels]  # (H, W) of 0, 1 and 2, by the name that the reader must give the image
 ROOT = Path("data")
 SHAPES = [word for word in QUICK if word.startswith("dataset.")]
 SMALL = [*(word for word in QUICK if word not in SHAPES), "trainer.epochs=1", "trainer.batch_size=2"]
 
 
 class Case(NamedTuple):
-    """write: the layout in ROOT, giving what its masks say. labels: the classes that 0, 1 and 2 are, None for void;
-    classes: how many the data set has."""
+    """A data set to write and read.
+
+    Attributes:
+        write: Writes the layout into ROOT and returns its masks.
+        labels: The classes that 0, 1 and 2 are, None for void.
+        classes: Number of classes of the data set.
+        words: Further options of the command.
+    """
 
     write: Callable[[], Masks]
     labels: Sequence[str | None]
@@ -163,9 +172,9 @@ def dicom() -> Masks:
     from tests.data.sets.test_dicom import saved
 
     def save(case: int, images: Pixels, masks: Pixels) -> None:
-        for place, name in enumerate("za"):
-            saved(f"{ROOT}/images/{case}/{name}.dcm", images[place], height=2.5 * place)
-            layouts.put(ROOT / f"masks/{case}/{name}.png", masks[place])
+        for index, name in enumerate("za"):
+            saved(f"{ROOT}/images/{case}/{name}.dcm", images[index], height=2.5 * index)
+            layouts.put(ROOT / f"masks/{case}/{name}.png", masks[index])
 
     return layouts.stacks(save)
 
@@ -204,7 +213,7 @@ TRAINED = ("alpha", "coco", "cvat", "dicom", "geotiff", "sbd")
 
 
 def written(name: str) -> tuple[Case, Masks, list[str]]:
-    """A case, what its masks say, and the words that name it."""
+    """A case, its masks, and the options that select it."""
     case = CASES[name]
     masks = case.write()
     return case, masks, [f"dataset={name}", *case.words, *([f"dataset.root={ROOT}"] if ROOT.is_dir() else [])]
@@ -240,9 +249,9 @@ def test_it_is_trained_on_and_scored_by_its_own_labels(name: str) -> None:
     classes = result["val"]["per_class"].keys()
     assert len(classes) == case.classes and {label for label in case.labels if label} <= classes
     with left("train/*/*/scores.csv").open(newline="", encoding="utf-8") as file:
-        found = {(row["image"], row["class"]): int(row["tp"]) + int(row["fn"]) for row in csv.DictReader(file)}
+        counts = {(row["image"], row["class"]): int(row["tp"]) + int(row["fn"]) for row in csv.DictReader(file)}
     scored = {image: masks[image] for image in split.get("test", split["val"])}
-    assert {key: count for key, count in found.items() if count} == pixels(scored, case.labels)
+    assert {key: count for key, count in counts.items() if count} == pixels(scored, case.labels)
 
 
 def test_every_reader_is_among_them() -> None:

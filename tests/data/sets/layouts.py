@@ -1,4 +1,4 @@
-"""Writes the published data sets' layouts, with a few pictures of known pixels. Each gives its root."""
+"""Write the layouts of published data sets, with a few pictures of known pixels. Each function returns the root."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image
 from scipy.io import savemat
 
 SIZE = (4, 5)
-# the pictures of `pairs`, which are large enough to train on: 0 to 5
+# the pictures 0 to 5 of `pairs`, which are large enough to train on
 LARGE = (32, 64)
 TRAIN, VAL = ("0", "1", "2", "3"), ("4", "5")
-# objectInfo150.txt names them alike in the first word
+# in objectInfo150.txt a name may consist of several words
 ADE_CLASSES = ("wall", "building, edifice", *(f"thing{index}, thing" for index in range(3, 151)))
 
 
 def filled(value: int, **pixels: int) -> np.ndarray:
-    """(4, 5) of one value, but for pixels named by row and column: p13=5."""
+    """(4, 5) of one value, except for pixels given by row and column: p13=5."""
     mask = np.full(SIZE, value, np.uint8)
-    for place, other in pixels.items():
-        mask[int(place[1]), int(place[2])] = other
+    for position, other in pixels.items():
+        mask[int(position[1]), int(position[2])] = other
     return mask
 
 
@@ -115,12 +115,12 @@ def pet(root: str = "pet", train: Sequence[str] = ("Abyssinian_1", "american_bul
 
 
 def boxes(number: int) -> tuple[tuple[int, int, int, int], ...]:
-    """(top, left, bottom, right) of a large picture's two objects, of another size in each; number: 0 to 11."""
+    """(top, left, bottom, right) of the two objects in a large picture; their sizes depend on its number, 0 to 11."""
     return (3, 5, 14 + number, 15 + number), (8, 36, 29 - number, 60)
 
 
 def drawn(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """(32, 64, 3) and (32, 64): 0, and the boxes of 1 and 2."""
+    """A picture (32, 64, 3) and its mask (32, 64): 0, and the boxes of 1 and 2."""
     mask = np.zeros(LARGE, np.uint8)
     for value, (top, left, bottom, right) in enumerate(boxes(number), 1):
         mask[top:bottom, left:right] = value
@@ -136,22 +136,24 @@ def pairs(
     keep: Callable[[Path, np.ndarray], None] = put,
     root: str = "data",
 ) -> Mapping[str, np.ndarray]:
-    """Six large pictures in files at these places. values: what stands in the masks' files for 0, 1 and 2. Gives the
-    masks by the name that the reader is to give."""
+    """Six large pictures in files with these path templates.
+
+    values: what mask files hold for 0, 1 and 2. Returns the masks by the name that the reader must give the image.
+    """
     masks = {}
     for n in (*TRAIN, *VAL):
         split, long = ("train", "training") if n in TRAIN else ("val", "validation")
-        place = {"split": split, "long": long, "n": n}
+        fields = {"split": split, "long": long, "n": n}
         pixels, labels = drawn(int(n))
-        put(Path(root, image.format(**place)), pixels)
+        put(Path(root, image.format(**fields)), pixels)
         if mask is not None:
-            keep(Path(root, mask.format(**place)), np.array(values)[labels])
-        masks[name.format(**place)] = labels
+            keep(Path(root, mask.format(**fields)), np.array(values)[labels])
+        masks[name.format(**fields)] = labels
     return masks
 
 
 def stacks(save: Callable[[int, np.ndarray, np.ndarray], None]) -> Mapping[str, np.ndarray]:
-    """Six cases of two large slices each, saved as (2, 32, 64) images and masks. Gives the masks as `pairs` does."""
+    """Six cases of two large slices each, saved as (2, 32, 64) images and masks. Returns the masks as `pairs` does."""
     slices = [drawn(number) for number in range(12)]
     for case in range(6):
         images, masks = (np.stack(both) for both in zip(*slices[2 * case : 2 * case + 2], strict=True))

@@ -28,7 +28,7 @@ def test_the_root_may_be_the_folder_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("Idx\tName\n1\twall\n", "must name 150 classes, Idx 1 to 150, but names 1"),
         ("a list\nof words\n", "is not the official table"),
@@ -36,10 +36,10 @@ def test_the_root_may_be_the_folder_itself() -> None:
         ("Idx\tName\n1\n", "is not the official table"),
     ],
 )
-def test_another_table_is_refused(text: str, told: str) -> None:
+def test_another_table_is_refused(text: str, message: str) -> None:
     path = layouts.ade20k() / "ADEChallengeData2016" / "objectInfo150.txt"
     path.write_text(text)
-    with pytest.raises(RequestError, match=rf"objectInfo150\.txt: {told}"):
+    with pytest.raises(RequestError, match=rf"objectInfo150\.txt: {message}"):
         ADE20K("ade")
 
 

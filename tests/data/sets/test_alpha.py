@@ -142,14 +142,14 @@ def test_a_photograph_covers_the_image_and_is_the_same_one_each_time() -> None:
         photo[:, 16:24] = value  # all that the centre shows
         Image.fromarray(photo).save(f"photos/{value}.png")
     data = portraits(backgrounds="photos")
-    seen = [data.image(name)[0, 2, 1:3].unique().tolist() for name in data.names]
-    assert all(len(values) == 1 for values in seen) and len({values[0] for values in seen}) > 1
+    shown = [data.image(name)[0, 2, 1:3].unique().tolist() for name in data.names]
+    assert all(len(values) == 1 for values in shown) and len({values[0] for values in shown}) > 1
     again = pickle.loads(pickle.dumps(data))
-    assert seen == [again.image(name)[0, 2, 1:3].unique().tolist() for name in again.names]
+    assert shown == [again.image(name)[0, 2, 1:3].unique().tolist() for name in again.names]
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"void": [0.6, 0.9]}, r"dataset\.void=\[0\.6,0\.9\] dataset\.threshold=0\.5"),
         ({"classes": ("a", "b", "c")}, r"dataset\.classes: alpha distinguishes two classes, not 3"),
@@ -157,9 +157,9 @@ def test_a_photograph_covers_the_image_and_is_the_same_one_each_time() -> None:
         ({"root": "nowhere"}, r"dataset\.root=nowhere"),
     ],
 )
-def test_what_contradicts_itself_is_refused(changed: dict[str, Any], said: str) -> None:
+def test_what_contradicts_itself_is_refused(changed: dict[str, Any], message: str) -> None:
     put("data/a.png")
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(RequestError, match=message):
         portraits(**changed)
 
 

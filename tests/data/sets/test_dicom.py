@@ -45,14 +45,14 @@ def saved(path: str, values: NDArray[Any], height: float | None = 0.0, **tags: A
 
 def series(folder: str, values: NDArray[Any] = SLICES, names: str = "zax", **tags: Any) -> None:
     """A slice a file, whose names' order is not that of the slices."""
-    for place, name in enumerate(names):
-        saved(f"study/images/{folder}/{name}.dcm", values[place], height=2.5 * place - 100, **tags)
+    for index, name in enumerate(names):
+        saved(f"study/images/{folder}/{name}.dcm", values[index], height=2.5 * index - 100, **tags)
 
 
 def masks(case: str, names: str = "zax") -> None:
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         Path(f"study/masks/{case}").mkdir(parents=True, exist_ok=True)
-        Image.fromarray((SLICES[place] % 7 == place).astype(np.uint8)).save(f"study/masks/{case}/{name}.png")
+        Image.fromarray((SLICES[index] % 7 == index).astype(np.uint8)).save(f"study/masks/{case}/{name}.png")
 
 
 def dicom(**changed: Any) -> Dicom:
@@ -68,16 +68,16 @@ def test_slices_lie_in_the_order_of_their_positions_each_with_its_mask() -> None
     assert data.names == ("p1/000", "p1/001", "p1/002")
     assert data.files("p1/001") == (Path("study/images/p1/a.dcm"), Path("study/masks/p1/a.png"))
     assert data.group("p1/002") == "p1"
-    for place, name in enumerate(data.names):
-        assert np.array_equal(data.raw(name)[0], SLICES[place])
-        assert np.array_equal(data.mask(name), SLICES[place] % 7 == place)
+    for index, name in enumerate(data.names):
+        assert np.array_equal(data.raw(name)[0], SLICES[index])
+        assert np.array_equal(data.mask(name), SLICES[index] % 7 == index)
     np.testing.assert_allclose(data.image("p1/002")[0], np.clip(SLICES[2] / 1000, 0, 1), rtol=1e-6)
     assert np.array_equal(pickle.loads(pickle.dumps(data)).raw("p1/001"), data.raw("p1/001"))
 
 
 def test_without_positions_the_instance_numbers_give_the_order() -> None:
-    for place, name in enumerate("zax"):
-        saved(f"study/images/p1/{name}.dcm", SLICES[place], height=None, InstanceNumber=place + 7)
+    for index, name in enumerate("zax"):
+        saved(f"study/images/p1/{name}.dcm", SLICES[index], height=None, InstanceNumber=index + 7)
     masks("p1")
     assert [dicom().files(f"p1/{k:03}")[0].stem for k in range(3)] == ["z", "a", "x"]
     saved("study/images/p1/a.dcm", SLICES[1], height=None)
@@ -104,9 +104,9 @@ def test_padding_is_no_value() -> None:
     stored = SLICES[0].astype(np.int16)
     stored[0] = -2000
     path = saved("ct.dcm", stored, PixelPaddingValue=-2000)
-    found = read_slice(path)
-    assert np.isnan(found[0]).all()
-    assert np.array_equal(found[1:], stored[1:])
+    values = read_slice(path)
+    assert np.isnan(values[0]).all()
+    assert np.array_equal(values[1:], stored[1:])
 
 
 def test_a_dicom_slice_is_the_nifti_slice_and_a_nifti_mask_is_turned_to_it() -> None:
@@ -124,24 +124,24 @@ def test_a_dicom_slice_is_the_nifti_slice_and_a_nifti_mask_is_turned_to_it() -> 
     data = dicom()
     options: dict[str, Any] = {"axis": 2, "empty": "keep", "ignore_index": 255, "allow_unpaired": False, "channels": 1}
     other = Nifti("nifti", ["a", "b"], intensity=IntensitySettings("image", 0, 100), **options)
-    for place, name in enumerate(data.names):
-        assert np.array_equal(data.mask(name), SLICES[place] % 7 == 0)
+    for index, name in enumerate(data.names):
+        assert np.array_equal(data.mask(name), SLICES[index] % 7 == 0)
         assert np.array_equal(other.raw(name), data.raw(name))
 
 
 def test_a_sagittal_series_takes_its_mask_along_its_own_slices() -> None:
     voxels = SLICES.transpose(2, 1, 0)  # columns to the back, rows to the feet, slices to the left
-    for place in range(3):
-        tags = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [40 - 3.0 * place, 0, 0]}
-        saved(f"study/images/p1/{place}.dcm", SLICES[place], **tags)  # the normal runs to the right
+    for index in range(3):
+        tags = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [40 - 3.0 * index, 0, 0]}
+        saved(f"study/images/p1/{index}.dcm", SLICES[index], **tags)  # the normal runs to the right
     Path("study/masks").mkdir()
     to_ras = np.array([[0, 0, 3.0, -40], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     image = nibabel.Nifti1Image((voxels % 7 == 0).astype(np.uint8), to_ras)
     nibabel.save(nibabel.as_closest_canonical(image), "study/masks/p1.nii")
     data = dicom()
-    for place, name in enumerate(data.names):
-        assert np.array_equal(data.raw(name)[0], SLICES[place])
-        assert np.array_equal(data.mask(name), SLICES[place] % 7 == 0)
+    for index, name in enumerate(data.names):
+        assert np.array_equal(data.raw(name)[0], SLICES[index])
+        assert np.array_equal(data.mask(name), SLICES[index] % 7 == 0)
 
 
 def test_a_nifti_mask_of_other_slices_is_refused() -> None:
@@ -216,15 +216,15 @@ def test_slices_without_a_label_are_dropped_where_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds PALETTE COLOR. A slice must be one frame"),
         ({"NumberOfFrames": 4}, "holds 4 frames"),
         ({"PixelData": b"12"}, "its pixels cannot be read"),
     ],
 )
-def test_what_is_no_slice_is_refused(tags: dict[str, Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_what_is_no_slice_is_refused(tags: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_slice(saved("one.dcm", SLICES[0], **tags))
 
 

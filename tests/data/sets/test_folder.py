@@ -267,11 +267,11 @@ def test_split_folders_are_the_split() -> None:
     assert data.splits == {"train": ("train/a", "train/b"), "val": ("val/a",), "test": ("test/c", "test/d")}
 
 
-@pytest.mark.parametrize("there", [("train", "val"), ("test",)])
-def test_split_folders_may_be_fewer(there: tuple[str, ...]) -> None:
-    for split in there:
+@pytest.mark.parametrize("splits", [("train", "val"), ("test",)])
+def test_split_folders_may_be_fewer(splits: tuple[str, ...]) -> None:
+    for split in splits:
         pairs(root=f"data/{split}")
-    assert tuple(folder("data").splits) == there
+    assert tuple(folder("data").splits) == splits
 
 
 def camvid(**values: object) -> Path:

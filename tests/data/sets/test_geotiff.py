@@ -75,9 +75,9 @@ def test_tiles_put_together_are_the_raster(tile: int, overlap: int) -> None:
     data = tiles(tile=tile, overlap=overlap)
     again, labels = np.zeros((2, 10, 13), np.float32), np.full((10, 13), 9, np.uint8)
     for name in data.names:
-        row, column = (int(place) for place in name.removeprefix("a/").split("_"))
-        there = (..., slice(row, row + tile), slice(column, column + tile))
-        again[there], labels[there] = data.raw(name), data.mask(name)
+        row, column = (int(word) for word in name.removeprefix("a/").split("_"))
+        window = (..., slice(row, row + tile), slice(column, column + tile))
+        again[window], labels[window] = data.raw(name), data.mask(name)
         assert data.raw(name).shape == (2, tile, tile)
     assert (again == image).all() and (labels == mask).all()
 
@@ -85,8 +85,8 @@ def test_tiles_put_together_are_the_raster(tile: int, overlap: int) -> None:
 def test_the_last_row_and_column_are_moved_inward_and_names_sort_by_place() -> None:
     scene("x/a", counting(1, 10, 13))
     data = tiles()
-    places = [(row, column) for row in (0, 4, 6) for column in (0, 4, 8, 9)]
-    assert list(data.names) == [f"x/a/{row:06}_{column:06}" for row, column in places]
+    positions = [(row, column) for row in (0, 4, 6) for column in (0, 4, 8, 9)]
+    assert list(data.names) == [f"x/a/{row:06}_{column:06}" for row, column in positions]
     assert sorted(data.names) == list(data.names)
     assert data.files(data.names[-1]) == (Path("data/images/x/a.tif"), Path("data/masks/x/a.tif"))
 
@@ -175,10 +175,10 @@ def problem(**words: Any) -> str:
     scene("a")
     scene("b", **words)
     data = tiles()
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         data.check()
     assert all(name.startswith("a/") for name in data.names) and len(data.problems) == 1
-    return str(told.value)
+    return str(caught.value)
 
 
 def test_a_mask_on_another_grid_is_refused() -> None:
@@ -191,8 +191,8 @@ def test_a_mask_in_another_reference_system_is_refused() -> None:
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
-    said = problem(mask=np.zeros((10, 12), np.uint8))
-    assert "images/b.tif and data/masks/b.tif: differ in size, 13×10 and 12×10 pixels" in said
+    message = problem(mask=np.zeros((10, 12), np.uint8))
+    assert "images/b.tif and data/masks/b.tif: differ in size, 13×10 and 12×10 pixels" in message
 
 
 def test_a_mask_of_floats_or_of_several_bands_is_refused() -> None:
@@ -200,8 +200,8 @@ def test_a_mask_of_floats_or_of_several_bands_is_refused() -> None:
 
 
 def test_a_nodata_value_that_is_a_class_is_refused_with_the_cure() -> None:
-    said = problem(mask_header={"nodata": 0})
-    assert "nodata value 0 is also that of the class 'other'" in said and "rio edit-info --unset-nodata" in said
+    message = problem(mask_header={"nodata": 0})
+    assert "nodata value 0 is also that of the class 'other'" in message and "rio edit-info --unset-nodata" in message
 
 
 def test_other_bands_than_the_first_files_are_refused() -> None:
@@ -212,7 +212,7 @@ def test_a_file_that_is_no_raster_is_told_and_none_at_all_is_refused() -> None:
     scene("a")
     scene("b")
     Path("data/images/b.tif").write_text("hello")
-    assert ["images/b.tif: cannot be read as a raster" in said for said in tiles().problems] == [True]
+    assert ["images/b.tif: cannot be read as a raster" in message for message in tiles().problems] == [True]
     Path("data/images/a.tif").unlink()
     with pytest.raises(DataError, match=r"no pair of image and mask"):
         tiles()
@@ -242,16 +242,16 @@ def test_a_scenes_tiles_belong_together_or_those_of_a_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"overlap": 4}, r"dataset\.tile=4 dataset\.overlap=4: the overlap must be below the tile"),
         ({"blocks": 2, "overlap": 1}, r"dataset\.blocks=2 dataset\.overlap=1"),
         ({"ignore_index": 1}, r"dataset\.ignore_index=1: is the value of the class 'road'"),
     ],
 )
-def test_what_contradicts_itself_is_refused(changed: dict[str, Any], said: str) -> None:
+def test_what_contradicts_itself_is_refused(changed: dict[str, Any], message: str) -> None:
     scene("a")
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(RequestError, match=message):
         tiles(**changed)
 
 
@@ -286,7 +286,7 @@ def test_worker_processes_read_the_same_tiles() -> None:
     data = tiles()
     loader: DataLoader[Any] = DataLoader(Images(data), batch_size=None, num_workers=2)
     again = pickle.loads(pickle.dumps(data))
-    assert all(torch.equal(found, again.image(name)) for found, name in zip(loader, data.names, strict=True))
+    assert all(torch.equal(image, again.image(name)) for image, name in zip(loader, data.names, strict=True))
 
 
 class Images(torch.utils.data.Dataset[Any]):

@@ -37,9 +37,9 @@ def test_channels_first_channels_last_and_bare_pages_are_read_alike() -> None:
     axes = [tifffile.TiffFile(path).series[0].axes for path in paths]
     assert axes == ["CYX", "CYX", "CYX", "YXS", "SYX", "IYX"]
     for path in paths:
-        found = read_raw(path, 5)
-        assert found.dtype == np.float32
-        assert np.array_equal(found, VALUES), path
+        values = read_raw(path, 5)
+        assert values.dtype == np.float32
+        assert np.array_equal(values, VALUES), path
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "float32"])

@@ -22,12 +22,12 @@ LABELS = (VOXELS % 7 == 0).astype(np.uint8)
 LABELS[:, :, :2] = 0
 
 
-def seen(values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+def as_radiologists_see(values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """One slice of each axis as a radiologist sees it: the patient's right on the left, front or top first."""
     return values[1, ::-1, ::-1].T, values[::-1, 2, ::-1].T, values[::-1, ::-1, 3].T
 
 
-SAGITTAL, CORONAL, AXIAL = seen(VOXELS)  # 6×5, 6×4, 5×4
+SAGITTAL, CORONAL, AXIAL = as_radiologists_see(VOXELS)  # 6×5, 6×4, 5×4
 
 
 def saved(path: str, values: NDArray[Any], codes: str = "RAS") -> Path:
@@ -84,7 +84,7 @@ def test_slices_are_cut_along_the_axis_asked_for(axis: int, plane: NDArray[Any],
     assert np.array_equal(data.raw(name)[0], plane)
     sample = data.sample(name)
     np.testing.assert_allclose(sample.image[0], plane / 200, rtol=1e-6)
-    assert np.array_equal(sample.mask, seen(LABELS)[axis])
+    assert np.array_equal(sample.mask, as_radiologists_see(LABELS)[axis])
 
 
 def test_masks_lie_where_the_image_does() -> None:

@@ -51,10 +51,10 @@ def test_its_config_composes_and_builds_and_every_image_reads(name: str) -> None
     data = from_config(f"dataset={name}", f"dataset.root={root}")
     assert isinstance(data, Dataset) and data.splits["train"]
     assert sorted(data.names) == sorted(name for names in data.splits.values() for name in names)
-    for each in data.names:
-        sample = data.sample(each)
+    for image_name in data.names:
+        sample = data.sample(image_name)
         assert sample.image.shape == (3, *sample.mask.shape)
-        assert all(path.is_file() for path in data.files(each))
+        assert all(path.is_file() for path in data.files(image_name))
     assert pickle.loads(pickle.dumps(data)).names == data.names
 
 
@@ -83,11 +83,13 @@ def test_each_part_of_the_layout_is_missed_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_without_a_folder_it_says_where_the_data_are_had(name: str) -> None:
     where = {"cityscapes": "login at www.cityscapes-dataset.com", "ade20k": "data.csail.mit.edu"}
-    for root, said in (
+    for root, message in (
         (None, "dataset.root has no value"),
         ("nowhere", "dataset.root=nowhere: there is no such folder"),
     ):
-        with pytest.raises(RequestError, match=rf"{said}.*{where.get(name, 'dataset.download=true fetches it from')}"):
+        with pytest.raises(
+            RequestError, match=rf"{message}.*{where.get(name, 'dataset.download=true fetches it from')}"
+        ):
             opened(name, root)
 
 
@@ -95,7 +97,7 @@ def test_without_a_folder_it_says_where_the_data_are_had(name: str) -> None:
 def test_files_that_are_missing_are_counted_and_refused(name: str) -> None:
     data = opened(name, LAYOUTS[name]())
     assert not data.problems
-    for path in (path for each in data.splits["train"] for path in data.files(each)[1:]):
+    for path in (path for image_name in data.splits["train"] for path in data.files(image_name)[1:]):
         path.unlink()
     (problem, *_) = opened(name, data.root).problems
     count = len(data.splits["train"])
@@ -114,11 +116,13 @@ def test_a_split_without_images_is_refused_and_not_drawn() -> None:
     ]
 
 
-@pytest.mark.parametrize(("values", "told"), [([[0, 5], [5, 9]], r"5 \(2 pixels\), 9 \(1 pixels\)"), ([[-1, 0]], "-1")])
-def test_values_that_the_publisher_does_not_know_are_refused(values: list[list[int]], told: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "message"), [([[0, 5], [5, 9]], r"5 \(2 pixels\), 9 \(1 pixels\)"), ([[-1, 0]], "-1")]
+)
+def test_values_that_the_publisher_does_not_know_are_refused(values: list[list[int]], message: str) -> None:
     codes: Mapping[int, int] = {0: 0, 1: 1, 7: VOID}
     assert map_values(np.array([[0, 1], [7, 0]]), Path("a.png"), codes).tolist() == [[0, 1], [VOID, 0]]
-    with pytest.raises(DataError, match=rf"a\.png: values .* not use: {told}"):
+    with pytest.raises(DataError, match=rf"a\.png: values .* not use: {message}"):
         map_values(np.array(values), Path("a.png"), codes)
 
 
@@ -132,11 +136,11 @@ def test_a_mask_in_colours_is_refused() -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """VOC's address is one on this machine, which serves a small archive of it; gives what it was asked for."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_request(self, *_: object) -> None:
-            asked.append(f"{self.command} {self.path}")
+            requests.append(f"{self.command} {self.path}")
 
     served = Path("served")
     served.mkdir()
@@ -148,7 +152,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             "url": f"http://127.0.0.1:{http.server_port}/voc.tar", "filename": "voc.tar",
             "md5": hashlib.md5((served / "voc.tar").read_bytes()).hexdigest(), "base_dir": "VOCdevkit/VOC2012",
         })  # fmt: skip
-        yield asked
+        yield requests
         http.shutdown()
 
 
@@ -181,9 +185,9 @@ def test_without_a_network_the_host_and_the_cure_are_named(name: str, monkeypatc
     monkeypatch.setattr("urllib.request.urlopen", refused)
     with pytest.raises(RequestError) as caught:
         opened(name, "new", download=True)
-    told = str(caught.value)
-    assert "(tests have no network)" in told and "yourself" in told and "\n" not in told
-    assert type(opened(name, LAYOUTS[name]())).host in told
+    message = str(caught.value)
+    assert "(tests have no network)" in message and "yourself" in message and "\n" not in message
+    assert type(opened(name, LAYOUTS[name]())).host in message
 
 
 def test_a_root_that_cannot_be_made_is_refused() -> None:
