@@ -1,1 +1,1 @@
-"""Data sets, one file a kind of data; what several of them need lies between them."""
+"""Data sets: one file per kind of data, and the files that several of them share."""
