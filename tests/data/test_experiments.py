@@ -13,13 +13,16 @@ from PIL import Image
 
 import segrun
 from segrun.config.build import build
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.config.options import option_names
 from segrun.data.scan.scan import scan_dataset
 from segrun.data.sets.folder import Folder
 from segrun.data.split.label_subset import label_subset
-from segrun.experiment import assemble
+from segrun.experiment.experiment import Experiment
+from segrun.experiment.model import planned_model
+from segrun.experiment.plan import make_plan
 from segrun.tasks.auxiliary.presence import Presence
+from segrun.types import ClassMap
 
 CASES = ("medical", "driving_cityscapes", "driving_voc", "remote_sensing", "industrial", "portrait")
 # a network of seconds in place of the experiment's
@@ -31,7 +34,7 @@ SMALL = [
 
 @functools.cache
 def composed(name: str, *words: str) -> dict[str, Any]:
-    return to_dict(compose("train", [f"experiment={name}", "dataset.root=data", *words]))  # type: ignore[no-any-return]
+    return compose("train", [f"experiment={name}", "dataset.root=data", *words])
 
 
 def chosen(name: str, *groups: str) -> tuple[str, ...]:
@@ -86,8 +89,9 @@ def test_portrait_is_light_and_keeps_people_upright() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_its_network_is_made_and_its_plan_holds(name: str) -> None:
     values = composed(name, *(["strategy=finetune"] if name == "medical" else []))
-    model = assemble.segmenter({**values, "backbone": {**values["backbone"], "weights": "none"}}, classes=2)
-    plan = assemble.plan(values, model)
+    experiment = Experiment.from_config(values)
+    model, _ = planned_model(experiment, ClassMap.of(["background", "object"]), 3, {})
+    plan = make_plan(experiment, model)
     assert sum(phase.epochs for phase in plan.phases) == values["trainer"]["epochs"]
     if name == "portrait":
         assert sum(p.numel() for p in model.parameters()) < 6e6
@@ -102,26 +106,30 @@ def parts(root: str = "parts", good: int = 6, bad: int = 6) -> Path:
         if index >= good:
             image[8:14, 4:28] += 150
             mask[8:14, 4:28] = 255
-        for place, pixels in (("images", image), ("masks", mask)):
-            (Path(root) / place).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(Path(root) / place / f"{index:02}.png")
+        for folder, pixels in (("images", image), ("masks", mask)):
+            (Path(root) / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(Path(root) / folder / f"{index:02}.png")
     return Path(root)
 
 
 def test_parts_without_a_defect_train_and_are_scored() -> None:
     parts()
-    found = segrun.train(["experiment=industrial", "dataset.root=parts", "auxiliary=[presence]", *SMALL])
-    assert all(np.isfinite(found.val[key]) for key in ("loss", "accuracy"))
-    confusion = np.array(found.test["confusion"])  # type: ignore[index]
+    result = segrun.train(["experiment=industrial", "dataset.root=parts", "auxiliary=[presence]", *SMALL])
+    assert all(np.isfinite(result.val[key]) for key in ("loss", "accuracy"))
+    confusion = np.array(result.test["confusion"])  # type: ignore[index]
     assert confusion.sum() % (32 * 32) == 0 and confusion.sum(1).min() > 0
 
 
 def test_an_empty_mask_is_background_everywhere() -> None:
     data = Folder(str(parts()), ["good", "defect"], "auto", 255, False)
-    found = scan_dataset(data, data.names)
-    assert found.pixels[0].tolist() == [32 * 32, 0] and found.pixels[-1].tolist() == [32 * 32 - 6 * 24, 6 * 24]
-    good = found.of(data.names[:6])
-    assert len(label_subset(good.names, good.pixels, 3, seed=0)) == 3
+    scan = scan_dataset(data, data.names)
+    assert scan.pixel_counts[0].tolist() == [32 * 32, 0]
+    assert scan.pixel_counts[-1].tolist() == [
+        32 * 32 - 6 * 24,
+        6 * 24,
+    ]
+    good = scan.subset(data.names[:6])
+    assert len(label_subset(good.names, good.pixel_counts, 3, seed=0)) == 3
     presence = Presence(weight=1.0, void=0.0, dropout=0.0)
     assert presence.target(data.sample("00"), classes=2).tolist() == [1, 0]
 
@@ -129,7 +137,7 @@ def test_an_empty_mask_is_background_everywhere() -> None:
 @pytest.mark.parametrize("name", option_names("loss"))
 @pytest.mark.parametrize("weights", ["null", "median"])
 def test_every_loss_takes_a_batch_without_the_second_class(name: str, weights: str) -> None:
-    values = to_dict(compose("train", [f"loss={name}", f"loss.class_weights={weights}"]))
+    values = compose("train", [f"loss={name}", f"loss.class_weights={weights}"])
     loss = build(values["loss"], "loss")
     loss.set_class_weights(torch.tensor([1000, 10]))
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)

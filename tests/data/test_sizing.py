@@ -20,8 +20,8 @@ def disc(height: int = 90, width: int = 120, label: int = 7) -> Sample:
 
 def test_keep_changes_nothing() -> None:
     sample = disc()
-    found = Sizing("keep", None).sample(sample)
-    assert torch.equal(found.image, sample.image) and torch.equal(found.mask, sample.mask)
+    result = Sizing("keep", None).sample(sample)
+    assert torch.equal(result.image, sample.image) and torch.equal(result.mask, sample.mask)
 
 
 def test_crop_leaves_the_whole_image_to_be_cropped_later() -> None:
@@ -30,31 +30,31 @@ def test_crop_leaves_the_whole_image_to_be_cropped_later() -> None:
 
 @pytest.mark.parametrize("size", [(30, 40), (37, 53), (128, 128), (200, 90)])
 def test_resize_gives_the_size_and_never_interpolates_the_mask(size: tuple[int, int]) -> None:
-    found = Sizing("resize", size).sample(disc())
-    assert found.image.shape == (3, *size) and found.mask.shape == size
-    assert found.mask.unique().tolist() == [0, 7] and found.mask.dtype == torch.uint8
+    result = Sizing("resize", size).sample(disc())
+    assert result.image.shape == (3, *size) and result.mask.shape == size
+    assert result.mask.unique().tolist() == [0, 7] and result.mask.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("size", [(30, 40), (60, 80), (72, 96), (180, 240)])
 def test_resize_keeps_the_mask_on_the_image(size: tuple[int, int]) -> None:
-    found = Sizing("resize", size).sample(disc())
-    off = (found.image[0] > 100) != (found.mask == 7)
+    result = Sizing("resize", size).sample(disc())
+    off = (result.image[0] > 100) != (result.mask == 7)
     assert off.float().mean() < 0.003  # no more than where the disc's edge parts a pixel
 
 
 def test_resize_keeps_floats_floats() -> None:
     sample = disc()
-    found = Sizing("resize", (45, 60)).image(sample.image.float() / 255)
-    assert found.dtype == torch.float32 and 0.7 < found.max() <= 1
+    result = Sizing("resize", (45, 60)).image(sample.image.float() / 255)
+    assert result.dtype == torch.float32 and 0.7 < result.max() <= 1
 
 
 def test_pad_fills_with_black_and_void_at_the_right_and_the_bottom() -> None:
     sample = disc()
-    found = Sizing("pad", (100, 128)).sample(sample)
-    assert found.image.shape == (3, 100, 128) and found.mask.shape == (100, 128)
-    assert torch.equal(found.image[:, :90, :120], sample.image) and torch.equal(found.mask[:90, :120], sample.mask)
-    assert not found.image[:, 90:].any() and not found.image[:, :, 120:].any()
-    assert (found.mask[90:] == VOID).all() and (found.mask[:, 120:] == VOID).all()
+    result = Sizing("pad", (100, 128)).sample(sample)
+    assert result.image.shape == (3, 100, 128) and result.mask.shape == (100, 128)
+    assert torch.equal(result.image[:, :90, :120], sample.image) and torch.equal(result.mask[:90, :120], sample.mask)
+    assert not result.image[:, 90:].any() and not result.image[:, :, 120:].any()
+    assert (result.mask[90:] == VOID).all() and (result.mask[:, 120:] == VOID).all()
 
 
 def test_what_was_padded_is_restored_exactly() -> None:

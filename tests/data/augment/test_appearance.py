@@ -37,16 +37,16 @@ def test_colours_are_changed_as_by_torchvisions_colour_jitter_bit_for_bit(channe
 @pytest.mark.parametrize("floats", [False, True])
 def test_images_of_any_channels_keep_their_type_range_and_shape(channels: int, floats: bool) -> None:
     image = drawn(1, channels, floats)
-    found = Appearance(blur=1.0, colour=0.9, noise=0.5, jpeg=None)(image)
-    assert found.shape == image.shape and found.dtype == image.dtype
-    assert found.min() >= 0 and found.max() <= (1 if floats else 255)
-    assert not torch.equal(found, image)
+    result = Appearance(blur=1.0, colour=0.9, noise=0.5, jpeg=None)(image)
+    assert result.shape == image.shape and result.dtype == image.dtype
+    assert result.min() >= 0 and result.max() <= (1 if floats else 255)
+    assert not torch.equal(result, image)
 
 
 def test_alpha_is_neither_coloured_nor_noisy_nor_compressed() -> None:
     image = drawn(1, 4, floats=False)
-    found = Appearance(blur=0, colour=0.5, noise=0.2, jpeg=(10, 10))(image)
-    assert torch.equal(found[3], image[3]) and not torch.equal(found[:3], image[:3])
+    result = Appearance(blur=0, colour=0.5, noise=0.2, jpeg=(10, 10))(image)
+    assert torch.equal(result[3], image[3]) and not torch.equal(result[:3], image[:3])
 
 
 @pytest.mark.parametrize("floats", [False, True])

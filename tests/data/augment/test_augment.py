@@ -54,11 +54,11 @@ def test_the_result_has_the_size_asked_for_and_no_new_label(
     height: int, width: int, size: tuple[int, int] | None, values: dict[str, object], seed: int
 ) -> None:
     sample = coded(height, width)
-    found = augmented(sample, size, seed, **values)
-    assert found.mask.shape == (size or (height, width))
-    assert found.image.shape == (3, *found.mask.shape)
-    assert found.image.dtype == found.mask.dtype == torch.uint8
-    assert set(found.mask.unique().tolist()) <= {*sample.mask.unique().tolist(), VOID}
+    result = augmented(sample, size, seed, **values)
+    assert result.mask.shape == (size or (height, width))
+    assert result.image.shape == (3, *result.mask.shape)
+    assert result.image.dtype == result.mask.dtype == torch.uint8
+    assert set(result.mask.unique().tolist()) <= {*sample.mask.unique().tolist(), VOID}
 
 
 @settings(max_examples=40, deadline=None)
@@ -66,12 +66,12 @@ def test_the_result_has_the_size_asked_for_and_no_new_label(
 def test_image_and_mask_move_alike(
     height: int, width: int, size: tuple[int, int] | None, values: dict[str, object], seed: int
 ) -> None:
-    found = augmented(coded(height, width), size, seed, **{**values, "scale": (1, 1), "stretch": 1})
+    result = augmented(coded(height, width), size, seed, **{**values, "scale": (1, 1), "stretch": 1})
     # without resizing every pixel still says its own label; beyond the image it says 0 and is void
-    expected = torch.where(found.mask == VOID, 1, found.mask + 1)
-    beyond = found.image[0] == 0
-    assert torch.equal(torch.where(beyond, 1, found.image[0]), expected)
-    assert (found.mask[beyond] == VOID).all()
+    expected = torch.where(result.mask == VOID, 1, result.mask + 1)
+    beyond = result.image[0] == 0
+    assert torch.equal(torch.where(beyond, 1, result.image[0]), expected)
+    assert (result.mask[beyond] == VOID).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -80,19 +80,19 @@ def test_image_and_mask_move_alike_when_resized(values: dict[str, object], seed:
     y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     inside = ((y - 41) ** 2 + (x - 52) ** 2 < 800).to(torch.uint8)
     low, _ = values["scale"]
-    found = augmented(
+    result = augmented(
         Sample("disc", (inside * 200).repeat(3, 1, 1), inside), (64, 64), seed,
         **{**values, "scale": (max(low, 0.3), 2)},
     )  # fmt: skip
-    off = ((found.image[0] > 100) != (found.mask == 1)) & (found.mask != VOID)
+    off = ((result.image[0] > 100) != (result.mask == 1)) & (result.mask != VOID)
     assert off.float().mean() < 0.015  # a mask half a pixel off the image differs in more
 
 
 @pytest.mark.parametrize(("name", "axis"), [("hflip", 2), ("vflip", 1)])
 def test_a_certain_flip_is_a_flip(name: str, axis: int) -> None:
     sample = coded(20, 30)
-    found = augmented(sample, None, **{name: 1.0})
-    assert torch.equal(found.image, sample.image.flip(axis)) and torch.equal(found.mask, sample.mask.flip(axis - 1))
+    result = augmented(sample, None, **{name: 1.0})
+    assert torch.equal(result.image, sample.image.flip(axis)) and torch.equal(result.mask, sample.mask.flip(axis - 1))
 
 
 def test_quarter_turns_take_all_four_directions_of_a_square() -> None:
@@ -103,15 +103,15 @@ def test_quarter_turns_take_all_four_directions_of_a_square() -> None:
 
 def test_nothing_asked_is_nothing_done() -> None:
     sample = coded(20, 30)
-    found = augmented(sample, None)
-    assert torch.equal(found.image, sample.image) and torch.equal(found.mask, sample.mask)
+    result = augmented(sample, None)
+    assert torch.equal(result.image, sample.image) and torch.equal(result.mask, sample.mask)
 
 
 def test_a_window_of_the_images_own_scale_is_a_piece_of_it() -> None:
     sample = coded(40, 50)
-    found = augmented(sample, (16, 24))
+    result = augmented(sample, (16, 24))
     pieces = sample.mask.unfold(0, 16, 1).unfold(1, 24, 1)
-    assert (pieces == found.mask).flatten(2).all(2).any()
+    assert (pieces == result.mask).flatten(2).all(2).any()
 
 
 def test_windows_fall_everywhere() -> None:
@@ -122,32 +122,32 @@ def test_windows_fall_everywhere() -> None:
 
 def test_an_image_smaller_than_the_window_is_filled_up_with_void() -> None:
     sample = coded(10, 12)
-    found = augmented(sample, (16, 16))
-    assert torch.equal(found.mask[:10, :12], sample.mask)
-    assert (found.mask[10:] == VOID).all() and (found.mask[:, 12:] == VOID).all()
+    result = augmented(sample, (16, 16))
+    assert torch.equal(result.mask[:10, :12], sample.mask)
+    assert (result.mask[10:] == VOID).all() and (result.mask[:, 12:] == VOID).all()
 
 
 def test_the_whole_image_as_window_never_looks_beyond_it() -> None:
     sample = Sample("x", torch.full((3, 32, 48), 9, dtype=torch.uint8), torch.ones(32, 48, dtype=torch.uint8))
     for seed in range(10):
-        found = augmented(sample, None, seed, scale=(0.5, 2.0), stretch=1.5)
-        assert (found.mask == 1).all() and (found.image == 9).all()
+        result = augmented(sample, None, seed, scale=(0.5, 2.0), stretch=1.5)
+        assert (result.mask == 1).all() and (result.image == 9).all()
 
 
 @pytest.mark.parametrize("change", [{"colour": 0.5}, {"blur": 1.0}])
 def test_colour_and_blur_change_the_image_alone(change: dict[str, float]) -> None:
     sample = coded(20, 30, block=5)
     sample = Sample("x", sample.image * 20, sample.mask)
-    found = augmented(sample, None, **change)
-    assert not torch.equal(found.image, sample.image)
-    assert torch.equal(found.mask, sample.mask)
+    result = augmented(sample, None, **change)
+    assert not torch.equal(result.image, sample.image)
+    assert torch.equal(result.mask, sample.mask)
 
 
 def test_images_of_floats_stay_within_0_to_1() -> None:
     image = torch.rand(3, 20, 20)
-    found = augmented(Sample("x", image, coded(20, 20).mask), (24, 24), colour=0.8, blur=1.0, scale=(0.3, 1))
-    assert found.image.dtype == torch.float32
-    assert found.image.min() >= 0 and found.image.max() <= 1
+    result = augmented(Sample("x", image, coded(20, 20).mask), (24, 24), colour=0.8, blur=1.0, scale=(0.3, 1))
+    assert result.image.dtype == torch.float32
+    assert result.image.min() >= 0 and result.image.max() <= 1
 
 
 def test_the_same_seed_gives_the_same_sample() -> None:
@@ -194,14 +194,14 @@ def test_a_turned_window_shows_image_and_mask_turned_alike() -> None:
     moved = 0
     for seed in range(8):
         for size in (None, (48, 48), (64, 80)):
-            found = augmented(sample, size, seed, rotate=180, scale=(0.5, 1))
-            seen = found.mask != VOID
-            # what is seen says its label up to half a pixel of the border, and what is beyond the image is black
-            off = ((found.image[0] > 125) != (found.mask == 1)) & seen
+            result = augmented(sample, size, seed, rotate=180, scale=(0.5, 1))
+            visible = result.mask != VOID
+            # what is visible has its label up to half a pixel of the border, and what is beyond the image is black
+            off = ((result.image[0] > 125) != (result.mask == 1)) & visible
             assert off.float().mean() < 0.02
-            assert (found.image[0] > 125)[~seen].sum() < 20
-            assert set(found.mask.unique().tolist()) <= {0, 1, VOID}
-            moved += not torch.equal(found.mask, augmented(sample, size, seed, scale=(0.5, 1)).mask)
+            assert (result.image[0] > 125)[~visible].sum() < 20
+            assert set(result.mask.unique().tolist()) <= {0, 1, VOID}
+            moved += not torch.equal(result.mask, augmented(sample, size, seed, scale=(0.5, 1)).mask)
     assert moved > 20
 
 
@@ -236,9 +236,9 @@ def test_no_label_is_invented_by_any_change(
     seed: int,
 ) -> None:
     sample = coded(height, width)
-    found = augmented(sample, size, seed, **{**values, "rotate": turn, "class_aware": aware, "noise": 0.1})
-    assert found.mask.shape == (size or (height, width)) == tuple(found.image.shape[-2:])
-    assert set(found.mask.unique().tolist()) <= {*sample.mask.unique().tolist(), VOID}
+    result = augmented(sample, size, seed, **{**values, "rotate": turn, "class_aware": aware, "noise": 0.1})
+    assert result.mask.shape == (size or (height, width)) == tuple(result.image.shape[-2:])
+    assert set(result.mask.unique().tolist()) <= {*sample.mask.unique().tolist(), VOID}
 
 
 @settings(max_examples=25, deadline=None)
@@ -251,10 +251,10 @@ def test_inside_its_blocks_the_image_is_where_the_mask_says(
     sample = Sample("x", torch.where(sample.mask == VOID, 1, sample.mask + 1).repeat(3, 1, 1) * 25, sample.mask)
     low, _ = values["scale"]
     changed = {**values, "scale": (max(low, 0.3), 1), "rotate": turn, "class_aware": aware}
-    found = augmented(sample, None, seed, **changed)
-    mask = found.mask.float()[None, None]
+    result = augmented(sample, None, seed, **changed)
+    mask = result.mask.float()[None, None]
     even = torch.nn.functional.max_pool2d(mask, 9, 1) == -torch.nn.functional.max_pool2d(-mask, 9, 1)
-    inner = found.mask[4:-4, 4:-4]
+    inner = result.mask[4:-4, 4:-4]
     even = even[0, 0] & (inner != VOID)
-    difference = (found.image[0, 4:-4, 4:-4].float() - (inner.float() + 1) * 25).abs()
+    difference = (result.image[0, 4:-4, 4:-4].float() - (inner.float() + 1) * 25).abs()
     assert (difference[even] <= 1).all()

@@ -41,10 +41,10 @@ def test_every_pixel_keeps_its_own_label(size: tuple[int, int], seed: int, way: 
     labels = itertools.cycle((3, 5, 9))
     mix = mixed(**dict.fromkeys(WAYS if way == "all" else [way], 1.0))
     own = flat(1, size)
-    found = mix(own, lambda: flat(next(labels), size))
-    assert found.image.shape == (3, *size) and found.mask.shape == size
-    assert torch.equal(found.image, found.mask.repeat(3, 1, 1) * 10)
-    assert set(found.mask.unique().tolist()) <= {1, 3, 5, 9}
+    result = mix(own, lambda: flat(next(labels), size))
+    assert result.image.shape == (3, *size) and result.mask.shape == size
+    assert torch.equal(result.image, result.mask.repeat(3, 1, 1) * 10)
+    assert set(result.mask.unique().tolist()) <= {1, 3, 5, 9}
     assert torch.equal(own.image, flat(1, size).image)  # nobody writes to what may be kept in memory
 
 
@@ -79,19 +79,19 @@ def test_copy_paste_takes_whole_regions_and_neither_class_0_nor_void() -> None:
     mask[:4, :4], mask[10:14, :5], mask[:6, 20:25], mask[15:, 15:] = 2, 2, 4, VOID
     partner = Sample("p", (mask * 10).repeat(3, 1, 1), mask)
     regions = {2: ndimage.label(mask == 2)[0], 4: ndimage.label(mask == 4)[0]}
-    seen = set()
+    subsets = set()
     for _ in range(60):
-        found = copy_paste(flat(1), lambda: partner)
+        result = copy_paste(flat(1), lambda: partner)
         pasted = [
-            (label, place)
+            (label, region)
             for label, labelled in regions.items()
-            for place in range(1, labelled.max() + 1)
-            if (found.mask.numpy() == label)[labelled == place].all()
+            for region in range(1, labelled.max() + 1)
+            if (result.mask.numpy() == label)[labelled == region].all()
         ]
-        assert sum(int((regions[label] == place).sum()) for label, place in pasted) == int((found.mask != 1).sum())
-        assert torch.equal(found.image, found.mask.repeat(3, 1, 1) * 10)
-        seen.add(tuple(pasted))
-    assert len(seen) == 8  # every subset of three regions
+        assert sum(int((regions[label] == region).sum()) for label, region in pasted) == int((result.mask != 1).sum())
+        assert torch.equal(result.image, result.mask.repeat(3, 1, 1) * 10)
+        subsets.add(tuple(pasted))
+    assert len(subsets) == 8  # every subset of three regions
     own = flat(1)
     assert copy_paste(own, lambda: flat(0)) is own and copy_paste(own, lambda: flat(VOID)) is own
 
@@ -99,30 +99,30 @@ def test_copy_paste_takes_whole_regions_and_neither_class_0_nor_void() -> None:
 def test_mosaic_shows_four_whole_samples_two_by_two() -> None:
     corners = set()
     for _ in range(20):
-        found = mosaic(flat(1), map(flat, (2, 3, 4)).__next__)
-        places = found.mask[0, 0], found.mask[0, -1], found.mask[-1, 0], found.mask[-1, -1]
-        assert {int(v) for v in places} == {1, 2, 3, 4}
-        y = int((found.mask[:, 0] == places[0]).sum())
-        x = int((found.mask[0] == places[0]).sum())
+        result = mosaic(flat(1), map(flat, (2, 3, 4)).__next__)
+        corner_labels = result.mask[0, 0], result.mask[0, -1], result.mask[-1, 0], result.mask[-1, -1]
+        assert {int(v) for v in corner_labels} == {1, 2, 3, 4}
+        y = int((result.mask[:, 0] == corner_labels[0]).sum())
+        x = int((result.mask[0] == corner_labels[0]).sum())
         assert 8 <= y <= 16 and 10 <= x <= 20
-        assert (found.mask[:y, :x] == places[0]).all() and (found.mask[y:, x:] == places[3]).all()
-        corners.add((y, x, int(places[0])))
+        assert (result.mask[:y, :x] == corner_labels[0]).all() and (result.mask[y:, x:] == corner_labels[3]).all()
+        corners.add((y, x, int(corner_labels[0])))
     assert len(corners) > 10
 
 
 def test_void_of_a_partner_stays_void() -> None:
-    found = cutmix(flat(1), lambda: flat(VOID))
-    assert set(found.mask.unique().tolist()) == {1, VOID}
-    assert (found.image[0][found.mask == VOID] == 7).all()
+    result = cutmix(flat(1), lambda: flat(VOID))
+    assert set(result.mask.unique().tolist()) == {1, VOID}
+    assert (result.image[0][result.mask == VOID] == 7).all()
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_8_bit_and_16_bit_samples_mix_as_floats(way: str) -> None:
     torch.manual_seed(1)
     own, partner = flat(1), flat(2)
-    found = WAYS[way](own, lambda: Sample("p", partner.image.float() / 255, partner.mask))
-    assert found.image.dtype == torch.float32 and (found.mask == 2).any()
-    assert torch.allclose(found.image, (found.mask * 10).float().repeat(3, 1, 1) / 255)
+    result = WAYS[way](own, lambda: Sample("p", partner.image.float() / 255, partner.mask))
+    assert result.image.dtype == torch.float32 and (result.mask == 2).any()
+    assert torch.allclose(result.image, (result.mask * 10).float().repeat(3, 1, 1) / 255)
 
 
 def samples(cache: SampleCache | None = None, sizing: Sizing | None = None) -> TrainDataset:
@@ -143,8 +143,8 @@ def test_workers_and_cache_change_no_sample_also_where_they_are_mixed() -> None:
         batches[workers, budget] = list(itertools.islice(loader, 6))
     expected = batches.pop((0, 0))
     assert any("(mixed)" in name for batch in expected for name in batch.names)
-    for found in batches.values():
-        for one, other in zip(expected, found, strict=True):
+    for result in batches.values():
+        for one, other in zip(expected, result, strict=True):
             assert one.names == other.names and torch.equal(one.images, other.images)
             assert torch.equal(one.targets["mask"], other.targets["mask"])
 

@@ -50,12 +50,12 @@ def test_what_is_kept_is_what_was_read_and_is_not_read_again(floats: bool) -> No
     cache = SampleCache(100_000, 4)
     shown = samples(data, cache)
     for _, index in itertools.product(range(3), range(4)):
-        found = shown.sample((0, index))
-        assert found.name == str(index)
-        assert torch.equal(found.mask, data.mask("0"))
+        result = shown.sample((0, index))
+        assert result.name == str(index)
+        assert torch.equal(result.mask, data.mask("0"))
         expected = index / 255 if floats else index
-        assert found.image.dtype == (torch.float32 if floats else torch.uint8)
-        assert torch.allclose(found.image.float(), torch.full((3, 16, 20), float(expected)))
+        assert result.image.dtype == (torch.float32 if floats else torch.uint8)
+        assert torch.allclose(result.image.float(), torch.full((3, 16, 20), float(expected)))
     assert data.reads.tolist() == [1, 1, 1, 1] and cache.stored == 4
 
 

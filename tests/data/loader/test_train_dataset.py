@@ -126,8 +126,8 @@ def test_the_options_of_the_first_release_draw_what_they_always_drew(option: str
     for pass_index, index in itertools.product(range(4), range(5)):
         torch.manual_seed(derive_seed(5, pass_index, index))
         image, mask = first_release(data.data.sample(data.names[index]), size, values)
-        found = data.sample((pass_index, index))
-        assert torch.equal(found.image, image) and torch.equal(found.mask, mask) and mask.dtype == torch.uint8
+        result = data.sample((pass_index, index))
+        assert torch.equal(result.image, image) and torch.equal(result.mask, mask) and mask.dtype == torch.uint8
 
 
 def test_reading_that_draws_random_numbers_changes_no_augmentation() -> None:

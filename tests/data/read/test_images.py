@@ -50,8 +50,8 @@ def test_a_palette_is_looked_up(transparent: int | None) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("P")
     image.putpalette([10, 20, 30, 200, 100, 50, 1, 2, 3])
     image.save("x.png", **({} if transparent is None else {"transparency": transparent}))
-    found = read_image(Path("x.png")).permute(1, 2, 0).tolist()
-    assert found == [[[10, 20, 30], [200, 100, 50]], [[1, 2, 3], [200, 100, 50]]]
+    result = read_image(Path("x.png")).permute(1, 2, 0).tolist()
+    assert result == [[[10, 20, 30], [200, 100, 50]], [[1, 2, 3], [200, 100, 50]]]
 
 
 def test_one_bit_is_black_and_white() -> None:

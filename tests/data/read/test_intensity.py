@@ -43,9 +43,9 @@ def test_where_nothing_was_measured_is_zero_and_counts_in_no_percentile() -> Non
 def test_percentiles_of_an_image_are_numpys_and_an_unfitted_one_takes_each_image_by_itself(scale: str) -> None:
     values = np.random.default_rng(0).normal(500, 90, (2, 20, 30)).astype(np.float32)
     scaled = make(scale, 2, 97)(values)
-    for channel, found in zip(values, scaled, strict=True):
+    for channel, result in zip(values, scaled, strict=True):
         low, high = np.percentile(channel, (2, 97))
-        np.testing.assert_allclose(found, np.clip((channel - low) / (high - low), 0, 1), atol=1e-5)
+        np.testing.assert_allclose(result, np.clip((channel - low) / (high - low), 0, 1), atol=1e-5)
 
 
 def test_a_flat_image_is_zero() -> None:

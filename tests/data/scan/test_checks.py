@@ -22,7 +22,7 @@ from segrun.data.sizing import Sizing
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID, ClassMap
 
-Made = dict[str, tuple[np.ndarray, np.ndarray]]
+Samples = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 class Held(Dataset):
@@ -52,7 +52,7 @@ def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (light.astype(int) + rng.integers(0, 9, light.shape) + 60 * mask).clip(0, 255).astype(np.uint8), mask
 
 
-def sound() -> Made:
+def sound() -> Samples:
     return {
         f"{split}{index:02}": drawn(100 * len(split) + index)
         for split in ("train", "val", "test")
@@ -69,60 +69,60 @@ def default() -> Rules:
     return rules()
 
 
-def found(data: Held, by: Rules, sizing: Sizing | None = None) -> dict[str, Finding]:
+def findings_by_rule(data: Held, by: Rules, sizing: Sizing | None = None) -> dict[str, Finding]:
     findings = run_rules(data, scan_all(data, data.names), data.splits, by, sizing)
     assert len({finding.rule for finding in findings}) == len(findings)
     return {finding.rule: finding for finding in findings}
 
 
 def test_nothing_is_found_in_a_sound_data_set(default: Rules) -> None:
-    assert found(Held(sound()), default, Sizing("keep", None)) == {}
+    assert findings_by_rule(Held(sound()), default, Sizing("keep", None)) == {}
 
 
 def test_every_rule_has_a_severity_and_every_severity_a_rule(default: Rules) -> None:
     assert set(RULES) == set(default.severities) - {"split"}
 
 
-def spoilt(rule: str) -> tuple[Made, set[str], str]:
+def spoilt(rule: str) -> tuple[Samples, set[str], str]:
     """Samples in which `rule` finds these names, and a part of its text."""
-    made = sound()
-    image, mask = made["train02"]
+    samples = sound()
+    image, mask = samples["train02"]
     if rule == "size":
-        made["train02"] = (image, mask[:-1].copy())
-        return made, {"train02"}, "the image is 112×96, its mask 112×95"
+        samples["train02"] = (image, mask[:-1].copy())
+        return samples, {"train02"}, "the image is 112×96, its mask 112×95"
     if rule == "mismatched":
-        made["train02"], made["train03"] = (image, made["train03"][1]), (made["train03"][0], mask)
-        return made, {"train02", "train03"}, "do not lie on the image's"
+        samples["train02"], samples["train03"] = (image, samples["train03"][1]), (samples["train03"][0], mask)
+        return samples, {"train02", "train03"}, "do not lie on the image's"
     if rule == "blank":
-        made["val01"] = (np.full_like(image, 7), mask)
-        return made, {"val01"}, "single colour: val01"
+        samples["val01"] = (np.full_like(image, 7), mask)
+        return samples, {"val01"}, "single colour: val01"
     if rule == "one_value":
-        made["train02"] = (image, np.full_like(mask, 2))
-        return made, {"train02"}, "'class 2' throughout: train02"
+        samples["train02"] = (image, np.full_like(mask, 2))
+        return samples, {"train02"}, "'class 2' throughout: train02"
     if rule == "void_masks":
-        made["train02"] = (image, np.full_like(mask, VOID))
-        return made, {"train02"}, "without a single label"
+        samples["train02"] = (image, np.full_like(mask, VOID))
+        return samples, {"train02"}, "without a single label"
     if rule == "copies_between":
-        made["test02"] = made["train02"]
-        return made, {"train02", "test02"}, "1 image in several splits as exact copies: train02 = test02"
+        samples["test02"] = samples["train02"]
+        return samples, {"train02", "test02"}, "1 image in several splits as exact copies: train02 = test02"
     if rule == "copies_within":
-        made["train03"] = made["train02"]
-        return made, {"train02", "train03"}, "train02 = train03"
+        samples["train03"] = samples["train02"]
+        return samples, {"train02", "train03"}, "train02 = train03"
     if rule == "contradictory":
-        made["train03"] = (image, np.roll(mask, 1, axis=1))
-        return made, {"train02", "train03"}, "labelled differently: train02 = train03"
+        samples["train03"] = (image, np.roll(mask, 1, axis=1))
+        return samples, {"train02", "train03"}, "labelled differently: train02 = train03"
     if rule == "near_between":
-        made["val02"] = (image // 2 + 30, mask)
-        return made, {"train02", "val02"}, "1 pairs of images in two splits look alike: train02 ~ val02"
+        samples["val02"] = (image // 2 + 30, mask)
+        return samples, {"train02", "val02"}, "1 pairs of images in two splits look alike: train02 ~ val02"
     assert rule == "tiny"
-    for name, (image, mask) in made.items():
+    for name, (image, mask) in samples.items():
         thin = np.zeros_like(mask)
         thin[:, 4::16] = 1
-        made[name] = (
+        samples[name] = (
             (image // 2 + 90 * thin).astype(np.uint8),
             np.maximum(thin, 2 * (mask == 2).astype(np.uint8)),
         )
-    return made, set(), "'class 1': at output stride 16, with one class per cell, 0% of its pixels remain"
+    return samples, set(), "'class 1': at output stride 16, with one class per cell, 0% of its pixels remain"
 
 
 @pytest.mark.parametrize(
@@ -131,23 +131,23 @@ def spoilt(rule: str) -> tuple[Made, set[str], str]:
      "near_between", "tiny"],
 )  # fmt: skip
 def test_each_kind_of_damage_is_named(rule: str, default: Rules) -> None:
-    made, names, text = spoilt(rule)
-    data = Held(made)
-    finding = found(data, default)[rule]
+    samples, names, text = spoilt(rule)
+    data = Held(samples)
+    finding = findings_by_rule(data, default)[rule]
     assert set(finding.names) == names and text in finding.text
     off = dataclasses.replace(default, **{rule: "off"})
-    assert rule not in found(data, off)
+    assert rule not in findings_by_rule(data, off)
 
 
-def relabelled(made: Made, split: str, old: int, new: int, but: tuple[str, ...] = ()) -> Made:
+def relabelled(samples: Samples, split: str, old: int, new: int, but: tuple[str, ...] = ()) -> Samples:
     def changed(mask: np.ndarray) -> np.ndarray:
         return np.where(mask == old, new, mask).astype(np.uint8)
 
-    return {n: (i, changed(m) if n.startswith(split) and n not in but else m) for n, (i, m) in made.items()}
+    return {n: (i, changed(m) if n.startswith(split) and n not in but else m) for n, (i, m) in samples.items()}
 
 
 @pytest.mark.parametrize(
-    ("rule", "made", "text"),
+    ("rule", "samples", "text"),
     [
         ("not_in_train", relabelled(sound(), "train", 2, 1), "train shows nothing of class 2"),
         ("missing", relabelled(sound(), "val", 2, 0), "val shows nothing of class 2"),
@@ -156,23 +156,23 @@ def relabelled(made: Made, split: str, old: int, new: int, but: tuple[str, ...] 
         ("ignored", relabelled(sound(), "", 0, VOID), "% of all pixels have no label"),
     ],
 )
-def test_classes_are_judged_split_by_split(rule: str, made: Made, text: str, default: Rules) -> None:
-    assert text in found(Held(made), default)[rule].text
+def test_classes_are_judged_split_by_split(rule: str, samples: Samples, text: str, default: Rules) -> None:
+    assert text in findings_by_rule(Held(samples), default)[rule].text
 
 
 def test_grey_among_colour_is_told_with_counts(default: Rules) -> None:
-    made = sound()
-    made["val01"] = (np.repeat(made["val01"][0][:1], 3, axis=0), made["val01"][1])
-    assert "23 colour, 1 grey" in found(Held(made), default)["modes"].text
+    samples = sound()
+    samples["val01"] = (np.repeat(samples["val01"][0][:1], 3, axis=0), samples["val01"][1])
+    assert "23 colour, 1 grey" in findings_by_rule(Held(samples), default)["modes"].text
 
 
 def test_empty_masks_are_legal_until_they_are_most(default: Rules) -> None:
-    made = sound()
-    for name in list(made)[:12]:
-        made[name] = (made[name][0], np.zeros_like(made[name][1]))
-    assert "one_value" not in found(Held(made), default)
-    made["test07"] = (made["test07"][0], np.zeros((96, 112), np.uint8))
-    assert len(found(Held(made), default)["one_value"].names) == 13
+    samples = sound()
+    for name in list(samples)[:12]:
+        samples[name] = (samples[name][0], np.zeros_like(samples[name][1]))
+    assert "one_value" not in findings_by_rule(Held(samples), default)
+    samples["test07"] = (samples["test07"][0], np.zeros((96, 112), np.uint8))
+    assert len(findings_by_rule(Held(samples), default)["one_value"].names) == 13
 
 
 @pytest.mark.parametrize(
@@ -184,15 +184,15 @@ def test_empty_masks_are_legal_until_they_are_most(default: Rules) -> None:
     ],
 )
 def test_sizes_are_judged_by_what_sizing_would_refuse(sizing: Sizing, text: str | None, default: Rules) -> None:
-    made = sound()
-    made["train01"] = tuple(part[..., :-4].copy() for part in made["train01"])  # type: ignore[assignment]
-    finding = found(Held(made), default, sizing).get("sizes")
+    samples = sound()
+    samples["train01"] = tuple(part[..., :-4].copy() for part in samples["train01"])  # type: ignore[assignment]
+    finding = findings_by_rule(Held(samples), default, sizing).get("sizes")
     assert finding is None if text is None else finding is not None and text in finding.text
 
 
 def test_before_a_training_copies_stop_it_and_lesser_things_are_a_line(default: Rules) -> None:
-    made, _, _ = spoilt("copies_between")
-    data = Held(made)
+    samples, _, _ = spoilt("copies_between")
+    data = Held(samples)
     scan = scan_all(data, data.names)
     with pytest.raises(DataError, match=r"(?s)train02 = test02\..*rules\.copies_between=warn"):
         check_before_training(data, scan, data.splits, default)

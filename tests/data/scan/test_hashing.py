@@ -67,11 +67,11 @@ def test_distances_count_bits() -> None:
 def clustered(count: int, seed: int) -> np.ndarray:
     """Random hashes, most of them others with up to twelve bits changed; some are equal, some bits the same in all."""
     rng = np.random.default_rng(seed)
-    found = [int(value) for value in rng.integers(0, 2**63, 8)]
-    while len(found) < count:
+    result = [int(value) for value in rng.integers(0, 2**63, 8)]
+    while len(result) < count:
         bits = rng.choice(64, rng.integers(0, 13), replace=False)
-        found.append(found[rng.integers(len(found))] ^ sum(1 << int(bit) for bit in bits))
-    return np.array(found, np.uint64) & np.uint64(2**64 - 1 - 0b1111)
+        result.append(result[rng.integers(len(result))] ^ sum(1 << int(bit) for bit in bits))
+    return np.array(result, np.uint64) & np.uint64(2**64 - 1 - 0b1111)
 
 
 @pytest.mark.parametrize("distance", [0, 3, 4, 6, 8, 11])

@@ -61,24 +61,24 @@ def test_pixels_are_counted_by_class_without_void(folder_data: Writer) -> None:
     root = folder_data(5)
     Image.fromarray(np.array([[0, 1, 1, 255]], np.uint8)).resize((64, 48), 0).save(root / "masks" / "p02.png")
     data = opened(root)
-    found = scan_dataset(data, tuple(data.pairs))
-    assert found.names == ("p00", "p01", "p02", "p03", "p04") and set(found.sizes) == {(48, 64)}
-    assert found.pixel_counts[2].tolist() == [768, 1536] and found.pixel_counts[0].tolist() == [48 * 64 - 400, 400]
+    result = scan_dataset(data, tuple(data.pairs))
+    assert result.names == ("p00", "p01", "p02", "p03", "p04") and set(result.sizes) == {(48, 64)}
+    assert result.pixel_counts[2].tolist() == [768, 1536] and result.pixel_counts[0].tolist() == [48 * 64 - 400, 400]
 
 
 def test_counts_are_those_of_the_masks_one_by_one() -> None:
     data = Shapes(40, train=6, val=1, test=1, objects=4, seed=2)
-    found = scan_dataset(data, data.splits["train"])
-    for name, row in zip(found.names, found.pixel_counts, strict=True):
+    result = scan_dataset(data, data.splits["train"])
+    for name, row in zip(result.names, result.pixel_counts, strict=True):
         assert row.tolist() == [int((data.mask(name) == c).sum()) for c in range(6)]
 
 
 def test_a_subset_of_a_scan_keeps_names_and_rows_together() -> None:
     data = Shapes(40, train=4, val=1, test=1, objects=4, seed=2)
-    found = scan_dataset(data, data.splits["train"])
-    part = found.subset(["train-003", "train-001"])
+    result = scan_dataset(data, data.splits["train"])
+    part = result.subset(["train-003", "train-001"])
     assert part.names == ("train-003", "train-001")
-    assert torch.equal(part.pixel_counts, found.pixel_counts[[3, 1]]) and len(part.sizes) == 2
+    assert torch.equal(part.pixel_counts, result.pixel_counts[[3, 1]]) and len(part.sizes) == 2
 
 
 def test_every_image_advances_once_also_a_damaged_one(folder_data: Writer) -> None:
@@ -193,15 +193,15 @@ def test_a_cache_that_cannot_be_used_costs_no_run(
     how: str, folder_data: Writer, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = opened(folder_data(4))
-    place = elsewhere / "spoilt"
+    folder = elsewhere / "spoilt"
     if how == "no database":
-        place.mkdir()
-        (place / "scan.sqlite").write_bytes(b"this is no database" * 100)
+        folder.mkdir()
+        (folder / "scan.sqlite").write_bytes(b"this is no database" * 100)
     else:
-        place.write_text("")
-    monkeypatch.setenv("SEGRUN_CACHE", str(place))
-    found = scan_dataset(data, data.names)
-    assert len(found.names) == 4 and "is not cached there" in found.notes[0] and "SEGRUN_CACHE" in found.notes[0]
+        folder.write_text("")
+    monkeypatch.setenv("SEGRUN_CACHE", str(folder))
+    result = scan_dataset(data, data.names)
+    assert len(result.names) == 4 and "is not cached there" in result.notes[0] and "SEGRUN_CACHE" in result.notes[0]
 
 
 def test_a_cache_that_another_process_holds_costs_no_run(
@@ -212,9 +212,9 @@ def test_a_cache_that_another_process_holds_costs_no_run(
     monkeypatch.setattr("segrun.data.scan.cache.TIMEOUT", 0.05)
     other = sqlite3.connect(cache)
     other.execute("BEGIN EXCLUSIVE")
-    found = scan_dataset(data, data.names)
+    result = scan_dataset(data, data.names)
     other.close()
-    assert len(found.names) == 4 and found.notes
+    assert len(result.names) == 4 and result.notes
 
 
 def test_an_interrupted_scan_keeps_what_it_has(folder_data: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,9 +237,9 @@ def test_other_processes_see_the_same(folder_data: Writer, patience: float, monk
     spoil(root, "p05", "truncated")
     monkeypatch.setattr(scan, "SINGLE_PROCESS_SECONDS", patience)
     data = opened(root)
-    found = list(scan.inspect_samples(data, data.names))
-    assert [name for name, _ in found] == list(data.names)
-    for name, record in found:
+    result = list(scan.inspect_samples(data, data.names))
+    assert [name for name, _ in result] == list(data.names)
+    for name, record in result:
         expected = inspect_sample(data, name)
         assert all(str(getattr(record, key)) == str(getattr(expected, key)) for key in SCALARS)
         assert np.array_equal(record.class_counts, expected.class_counts)

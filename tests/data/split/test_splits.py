@@ -46,8 +46,8 @@ def drawn(
 ) -> dict[str, tuple[str, ...]]:
     present = torch.ones(len(names), 1, dtype=torch.bool) if present is None else present
     data = Named(names, official)
-    found, _ = make_splits(data, names, replace(DEFAULT, **changed), present, digests or [n.encode() for n in names])  # type: ignore[arg-type]
-    return found
+    result, _ = make_splits(data, names, replace(DEFAULT, **changed), present, digests or [n.encode() for n in names])  # type: ignore[arg-type]
+    return result
 
 
 def sizes(splits: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -100,8 +100,8 @@ def test_too_few_images_for_a_split_are_refused(fractions: tuple[float, ...], la
 def test_what_is_in_no_split_is_said() -> None:
     data = Named(NAMES)
     tenth = replace(DEFAULT, train=0.1, val=0.1, test=0.1)
-    found, notes = make_splits(data, NAMES, tenth, torch.ones(20, 1).bool(), [n.encode() for n in NAMES])
-    assert sizes(found) == {"train": 2, "val": 2, "test": 2}
+    result, notes = make_splits(data, NAMES, tenth, torch.ones(20, 1).bool(), [n.encode() for n in NAMES])
+    assert sizes(result) == {"train": 2, "val": 2, "test": 2}
     assert notes == ["14 images are in no split: split.train, val and test add up to less than 1"]
 
 
