@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from segrun.models.backbones.backbone import Backbone, Level
+from segrun.models.heads.head import Head
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.report import LoadReport
 from segrun.runs.drift import drift, feature_similarity, linear_cka
@@ -27,7 +28,9 @@ class Small(Backbone):
         return [first, self.second(first.relu())]
 
 
-class Last(nn.Conv2d):
+class Last(nn.Conv2d, Head):
+    levels_used = (1,)
+
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
         return super().forward(features[-1])
 
