@@ -130,7 +130,8 @@ def planned_model(
     `init_from` is read all the same: it is a file of the user's, and what fits of it depends on its content.
     """
     if experiment.init_from is not None:
-        return adapted_model(experiment, classes, channels, auxiliary)
+        model, notes = adapted_model(experiment, classes, channels, auxiliary)
+        return model.to("meta"), notes
     with Weightless():
         model = new_model(experiment.model, len(classes), channels, auxiliary).to("meta")
         return model, experiment.strategy.adapt(model)

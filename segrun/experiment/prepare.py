@@ -86,15 +86,27 @@ def prepare(
     if resume is not None:
         check_names_exist(resume.splits, dataset.names)
         splits: Splits = {split: tuple(members) for split, members in resume.splits.items()}
-        notes = [*dataset.notes]
+        notes: Sequence[str] = ()
     else:
-        drawn, split_notes = make_splits(dataset, scan.names, settings.split, scan.pixel_counts > 0, scan.digests)
-        splits = {split: members for split, members in drawn.items() if not (unread and split == "test")}
-        warnings = check_before_training(dataset, scan, splits, settings.rules)
-        notes = [*dataset.notes, *scan.notes, *split_notes, *warnings]
-        splits = {**drawn, "train": _labelled(drawn["train"], scan, settings)}
+        splits, notes = _new_splits(dataset, scan, settings, unread)
     fitted, measured = dataset.fit(splits["train"])
-    return PreparedData(fitted, splits, scan, measured, tuple(notes))
+    return PreparedData(fitted, splits, scan, measured, (*fitted.notes, *notes))
+
+
+def _new_splits(
+    dataset: Dataset, scan: DatasetScan, settings: DataSettings, unread: frozenset[str]
+) -> tuple[Splits, Sequence[str]]:
+    """The splits of a new run, with the labelled subset as "train"; and notes.
+
+    Raises:
+        DataError: Findings that make every score worthless.
+    """
+    splits, notes = make_splits(dataset, scan.names, settings.split, scan.pixel_counts > 0, scan.digests)
+    read = {split: names for split, names in splits.items() if not (unread and split == "test")}
+    findings = check_before_training(dataset, scan, read, settings.rules)
+    labelled = label_subset(splits["train"], scan.subset(splits["train"]).pixel_counts, settings.labels, settings.seed)
+    settings.sizing.check(scan.subset(labelled).sizes)
+    return {**splits, "train": labelled}, [*scan.notes, *notes, *findings]
 
 
 def open_dataset(settings: DataSettings) -> Dataset:
@@ -116,9 +128,3 @@ def _unread_test_images(dataset: Dataset, settings: DataSettings, resume: Checkp
         return frozenset()
     splits = dataset.splits if resume is None else resume.splits
     return frozenset(splits.get("test", ()))
-
-
-def _labelled(train: Sequence[str], scan: DatasetScan, settings: DataSettings) -> tuple[str, ...]:
-    names = label_subset(train, scan.subset(train).pixel_counts, settings.labels, settings.seed)
-    settings.sizing.check(scan.subset(names).sizes)
-    return names
