@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before its client reads it
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)  # two workers, two cores
 
-# a run of seconds: small pictures, the smallest of everything
+# a run of seconds: small images, few epochs, a small head
 QUICK = [
     "head=fcn",
     "head.channels=16",
@@ -53,17 +53,17 @@ def _no_network(url: str, path: Path, sha256: str) -> None:
 
 @contextlib.contextmanager
 def stopped_after(steps: int) -> Iterator[list[int]]:
-    """Inside, the training is told to stop in its n-th step, counted over all runs; gives a list of the steps."""
+    """Inside, the training stops in its n-th step, counted over all runs; yields a list with an entry per step."""
     from segrun.engine import loop
 
     step, done = loop.train_step, []
 
-    def told(*args: Any, stopping: bool, seed: int) -> Any:
+    def stopping_step(*args: Any, stopping: bool, seed: int) -> Any:
         done.append(1)
         return step(*args, stopping=len(done) == steps, seed=seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "train_step", told)
+        patch.setattr(loop, "train_step", stopping_step)
         yield done
 
 

@@ -59,7 +59,7 @@ def test_an_unknown_command_names_the_closest(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         cli.main(["trian"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "segrun: 'trian' is no command. Did you mean train?\n"
+    assert capsys.readouterr().err == "segrun: 'trian' is not a command. Did you mean train?\n"
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_a_home_is_expanded_and_a_sweep_over_paths_stays_one(monkeypatch: pytest
 
 
 def test_a_value_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, told in ((["train", "dataset=folder"], "dataset.root has no value"), (["eval"], "give checkpoint=…")):
+    for words, message in ((["train", "dataset=folder"], "dataset.root has no value"), (["eval"], "give checkpoint=…")):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
         assert ended.value.code == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_fractions_of_a_split_are_numbers_and_lists_are_paths() -> None:

@@ -75,10 +75,6 @@ class Optuna(ChoosingSweeper):
         swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
         if self.task.command != "train":
             raise RequestError(f"a search is for segrun train, not for segrun {self.task.command}.")
-        if self.n_trials < 1 or self.n_jobs < 1:
-            raise RequestError(
-                f"hydra.sweeper: n_trials={self.n_trials}, n_jobs={self.n_jobs}: must be at least 1 each."
-            )
         if not swept:
             raise RequestError("nothing to search: give search=rates, or values: optimizer.lr=interval(1e-4,1e-2).")
         self.check_choice(swept)

@@ -7,15 +7,15 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig
 from PIL import Image
 
 from segrun import cli
 from segrun.commands import check
-from segrun.commands.check import Checked
+from segrun.commands.check import CheckResult
 from segrun.config.compose import compose
 from segrun.data.dataset import Dataset
 from segrun.data.loader.batch_sampler import EndlessBatchSampler
@@ -47,15 +47,13 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cfg() -> DictConfig:
+def config() -> dict[str, Any]:
     words = ["dataset=folder", "dataset.root=.", "dataset.classes=[ground,one,two]", "dataset.masks=index", "samples=0"]
     return compose("check", words)
 
 
-def checked(cfg: DictConfig, root: Path, samples: int = 0) -> Checked:
-    cfg = cfg.copy()
-    cfg.dataset.root, cfg.samples = str(root), samples
-    return check.run(cfg)
+def checked(config: dict[str, Any], root: Path, samples: int = 0) -> CheckResult:
+    return check.run({**config, "dataset": {**config["dataset"], "root": str(root)}, "samples": samples})
 
 
 def truncated(root: Path, rng: np.random.Generator, what: str) -> tuple[str, set[str], str]:
@@ -137,40 +135,40 @@ KINDS: dict[str, Callable[[Path, np.random.Generator], tuple[str, set[str], str]
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_of_a_hundred_mutations_is_found_and_named(
-    kind: str, seed: int, clean: Path, cfg: DictConfig, tmp_path: Path
+    kind: str, seed: int, clean: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
     root = shutil.copytree(clean, tmp_path / "data")
     rule, names, text = KINDS[kind](root, np.random.default_rng((len(kind), seed)))
-    result = checked(cfg, root)
-    told = {finding.rule: finding for finding in result.findings}
-    assert set(told[rule].names) == names and text in "\n".join(f.text for f in result.findings if f.rule == rule)
+    result = checked(config, root)
+    findings = {finding.rule: finding for finding in result.findings}
+    assert set(findings[rule].names) == names and text in "\n".join(f.text for f in result.findings if f.rule == rule)
     assert result.status == int("error" in {finding.severity for finding in result.findings})
     assert result.status == (kind not in ("swapped", "reencoded")) or kind == "compressed"
     innocent = {name for finding in result.findings for name in finding.names} - names
     assert not innocent
 
 
-def test_a_clean_data_set_ends_well(clean: Path, cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    result = checked(cfg, clean)
+def test_a_clean_data_set_ends_well(clean: Path, config: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    result = checked(config, clean)
     assert (result.status, result.findings) == (0, ())
     shown = capsys.readouterr().out
     assert "classes (12 train, 8 val)" in shown and "20 images; errors: 0, warnings: 0." in shown
     assert shown.rstrip().endswith(str(result.folder / "index.html"))
 
 
-def test_a_second_run_reads_nothing(clean: Path, cfg: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = checked(cfg, clean)
+def test_a_second_run_reads_nothing(clean: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = checked(config, clean)
     monkeypatch.setattr(scan, "inspect_sample", None)
-    assert checked(cfg, clean).findings == first.findings
+    assert checked(config, clean).findings == first.findings
 
 
-def test_the_page_holds_everything_and_escapes_names(clean: Path, cfg: DictConfig, tmp_path: Path) -> None:
+def test_the_page_holds_everything_and_escapes_names(clean: Path, config: dict[str, Any], tmp_path: Path) -> None:
     root = shutil.copytree(clean, tmp_path / "data")
     for what in ("images", "masks"):
         (root / "train" / what / "p03.png").rename(root / "train" / what / "<script>&.png")
         shutil.copy(root / "train" / what / "p04.png", root / "val" / what / "p05.png")
     truncated(root, np.random.default_rng(0), "images")
-    result = checked(cfg, root, samples=12)
+    result = checked(config, root, samples=12)
     page = (result.folder / "index.html").read_text(encoding="utf-8")
     assert '<html lang="en">' in page and "<script" not in page and "&lt;script&gt;&amp;" in page
     assert page.count("data:image/png;base64,") > 20 and "http://" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -182,11 +180,13 @@ def test_the_page_holds_everything_and_escapes_names(clean: Path, cfg: DictConfi
     ]
 
 
-def test_a_drawn_split_is_checked_as_a_training_would_draw_it(clean: Path, cfg: DictConfig, tmp_path: Path) -> None:
+def test_a_drawn_split_is_checked_as_a_training_would_draw_it(
+    clean: Path, config: dict[str, Any], tmp_path: Path
+) -> None:
     for what in ("images", "masks"):
         shutil.copytree(clean / "train" / what, tmp_path / "flat" / what)
     (tmp_path / "flat" / "images" / "p00.png").write_bytes(b"")
-    result = checked(cfg, tmp_path / "flat", samples=1)
+    result = checked(config, tmp_path / "flat", samples=1)
     assert [finding.rule for finding in result.findings if finding.severity == "error"] == ["unreadable"]
     shown = re.search(
         r"classes \((\d+) train, (\d+) val, (\d+) test\)", (result.folder / "index.html").read_text("utf-8")
@@ -194,37 +194,37 @@ def test_a_drawn_split_is_checked_as_a_training_would_draw_it(clean: Path, cfg: 
     assert shown and sum(map(int, shown.groups())) == 11
 
 
-def test_a_data_set_of_which_nothing_can_be_read_is_told(clean: Path, cfg: DictConfig, tmp_path: Path) -> None:
+def test_a_data_set_of_which_nothing_can_be_read_is_told(clean: Path, config: dict[str, Any], tmp_path: Path) -> None:
     root = shutil.copytree(clean, tmp_path / "data")
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    (finding,) = checked(cfg, root).findings
+    (finding,) = checked(config, root).findings
     assert finding.rule == "unreadable" and len(finding.names) == 20 and "… and 17 more." in finding.text
 
 
-def test_a_split_of_which_nothing_can_be_read_is_told(clean: Path, cfg: DictConfig, tmp_path: Path) -> None:
+def test_a_split_of_which_nothing_can_be_read_is_told(clean: Path, config: dict[str, Any], tmp_path: Path) -> None:
     root = shutil.copytree(clean, tmp_path / "data")
     shutil.copytree(root / "val", root / "test")
     for path in root.glob("test/*/*.png"):
         path.write_bytes(b"")
-    result = checked(cfg, root, samples=2)
+    result = checked(config, root, samples=2)
     assert [(finding.rule, len(finding.names)) for finding in result.findings] == [("unreadable", 8)]
 
 
-def test_images_too_few_for_a_split_are_a_finding(clean: Path, cfg: DictConfig, tmp_path: Path) -> None:
+def test_images_too_few_for_a_split_are_a_finding(clean: Path, config: dict[str, Any], tmp_path: Path) -> None:
     for what in ("images", "masks"):
         (tmp_path / "two" / what).mkdir(parents=True)
         for name in ("p00.png", "p01.png"):
             shutil.copy(clean / "train" / what / name, tmp_path / "two" / what / name)
-    result = checked(cfg, tmp_path / "two")
+    result = checked(config, tmp_path / "two")
     assert result.status == 1 and "split" in {finding.rule for finding in result.findings}
 
 
-def test_a_wrong_request_is_no_finding(cfg: DictConfig) -> None:
+def test_a_wrong_request_is_no_finding(config: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="there is no such folder"):
-        checked(cfg, Path("nowhere"))
+        checked(config, Path("nowhere"))
     with pytest.raises(RequestError, match="samples=-1"):
-        checked(cfg, Path(), samples=-1)
+        checked(config, Path(), samples=-1)
 
 
 @pytest.mark.parametrize(("damage", "status"), [(False, 0), (True, 1)])
@@ -274,10 +274,8 @@ def test_real_images_of_two_kinds_and_sizes_are_told(tmp_path: Path) -> None:
     assert {finding.rule for finding in result.findings} == {"modes", "sizes"}
 
 
-def test_the_preview_shows_the_first_samples_of_a_training(clean: Path, cfg: DictConfig) -> None:
-    cfg = cfg.copy()
-    cfg.preview, cfg.seed = 5, 3
-    html = (checked(cfg, clean).folder / "index.html").read_text()
+def test_the_preview_shows_the_first_samples_of_a_training(clean: Path, config: dict[str, Any]) -> None:
+    html = (checked({**config, "preview": 5, "seed": 3}, clean).folder / "index.html").read_text()
     shown = re.findall("<figcaption>(.*?)</figcaption>", html.partition("what the network sees of train")[2])
     names = [f"train/p{index:02}" for index in range(12)]
     assert shown == [names[index] for _, index in next(iter(EndlessBatchSampler(12, 5, 3)))]

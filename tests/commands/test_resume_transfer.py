@@ -151,7 +151,9 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(candidates, "monitored_score", lambda looked, monitor: 2.0 + len(tried))  # each is the best so far
+    monkeypatch.setattr(
+        candidates, "monitored_score", lambda evaluation, monitor: 2.0 + len(tried)
+    )  # each is the best so far
     words = [*TINY, f"backbone.weights={weights}", *CASES["wise_ft"], "trainer.eval_every=2"]  # the best is the last
     whole = segrun.train([*words, "output=whole"]).folder
     estimate = candidates.update_batch_norm

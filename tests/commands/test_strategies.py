@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 import segrun
-from segrun.config.compose import option_names
+from segrun.config.options import option_names
 from segrun.engine import loop
-from segrun.report.plots import run as plots
 from tests.commands.test_train import state
 from tests.conftest import QUICK
 
@@ -76,14 +75,13 @@ LEARNS: Mapping[str, Learns] = {
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("curves", "confusion", "class_bars", "samples"):  # half of a tiny run's time
-        monkeypatch.setattr(plots, name, lambda *args, **more: None)
+    monkeypatch.setattr("segrun.runs.finish.draw_plots", lambda run, result: None)  # half of a tiny run's time
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, every: int) -> list[State]:
     """The state before each epoch of `every` steps, once the run has come there."""
     states: list[State] = []
-    step, done = loop.step, []
+    step, done = loop.train_step, []
 
     def watching(model: Any, *args: Any, **more: Any) -> Any:
         if len(done) % every == 0:
@@ -91,7 +89,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, every: int) -> list[State]:
         done.append(1)
         return step(model, *args, **more)
 
-    monkeypatch.setattr(loop, "step", watching)
+    monkeypatch.setattr(loop, "train_step", watching)
     return states
 
 

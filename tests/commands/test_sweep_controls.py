@@ -1,4 +1,4 @@
-"""experiment=compare_transfer: strategies that are run beside those asked for."""
+"""experiment=compare_transfer: strategies that are trained in addition to the requested ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """The words of jobs, which are not run."""
     from hydra.core.plugins import Plugins
 
-    Plugins.instance()  # loads the sweepers' module anew
+    Plugins.instance()  # loads the sweepers' module again
     words: list[set[str]] = []
 
     def launch(self: object, batch: Sequence[Sequence[str]]) -> None:
         words.extend(set(job) for job in batch)
 
-    monkeypatch.setattr(importlib.import_module("hydra_plugins.segrun.sweepers").Jobs, "launch", launch)
+    monkeypatch.setattr(importlib.import_module("hydra_plugins.segrun.sweepers").JobSweeper, "launch", launch)
     return words
 
 
@@ -88,17 +88,17 @@ def test_without_a_strategy_that_of_the_config_is_beside_them(launched: list[set
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ((*LINE, "hydra.sweeper.controls=[scratch,frozen]"), "strategy has no option 'frozen'. Known: adaptformer, "),
-        (("train", "-m", "experiment=camvid_transfer,compare_transfer", "dataset=shapes"), "is a sweep of its own"),
-        (("train", "-m", "search=rates,null"), "is a sweep of its own"),
+        (("train", "-m", "experiment=camvid_transfer,compare_transfer", "dataset=shapes"), "asks for another sweep"),
+        (("train", "-m", "search=rates,null"), "asks for another sweep"),
     ],
 )
 def test_controls_that_cannot_be_run_are_refused_before_anything_is(
-    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     assert ended(*words) == 2
-    said = capsys.readouterr().err
-    assert told in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
     assert not (elsewhere / "outputs").exists()

@@ -38,11 +38,11 @@ def test_jobs_in_processes_of_their_own_end_in_the_same_table(
     launcher: str, elsewhere: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("strategy=scratch", "backbone.weights=none,mine.pth", launcher) == 1
-    told = " ".join(capfd.readouterr().out.split())
-    assert "1 of 2 jobs failed" in told and "mine.pth: there is no such file" in told
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "1 of 2 jobs failed" in printed and "mine.pth: there is no such file" in printed
     done = [path for path in jobs() if (path / "result.json").is_file()]
     assert done and all("epoch" in (path / "log.txt").read_text() for path in done)
-    assert "loss" not in told  # the lines of an epoch stay in the folders
+    assert "loss" not in printed  # the lines of an epoch stay in the folders
     assert sweep("strategy=scratch", "backbone.weights=none", launcher) == 0
     assert "done before" in capfd.readouterr().out
 
@@ -100,6 +100,6 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
     with pytest.raises(SystemExit) as ended:
         cli.main(["train", "-m", "seed=0,1", f"hydra/launcher={launcher}"])
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert f"pip install 'segrun[{extra}]'" in told and len(told.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert f"pip install 'segrun[{extra}]'" in printed and len(printed.splitlines()) == 1
     assert not (elsewhere / "outputs").exists()

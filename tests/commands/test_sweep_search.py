@@ -1,4 +1,4 @@
-"""A search: it chooses on val, reads no test image, and the same line goes on with it."""
+"""A search: it chooses on val, reads no test image, and the same command continues it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segrun import cli
-from segrun.config.compose import option_names
+from segrun.config.options import option_names
 from segrun.data.sets.shapes import Shapes
 from tests.conftest import QUICK, stopped_after
 from tests.sweeps.test_jobs import sweep
@@ -29,18 +29,18 @@ def trials(output: str = "outputs") -> list[Any]:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The splits whose images or masks were read."""
-    seen: set[str] = set()
+    splits: set[str] = set()
 
     def watched(plain: Any) -> Any:
         def reading(self: Shapes, name: str) -> Any:
-            seen.add(name.partition("-")[0])
+            splits.add(name.partition("-")[0])
             return plain(self, name)
 
         return reading
 
     monkeypatch.setattr(Shapes, "image", watched(Shapes.image))
     monkeypatch.setattr(Shapes, "mask", watched(Shapes.mask))
-    return seen
+    return splits
 
 
 def test_a_search_reads_nothing_of_the_test_split_and_names_its_best(
@@ -48,13 +48,13 @@ def test_a_search_reads_nothing_of_the_test_split_and_names_its_best(
 ) -> None:
     assert sweep(*SEARCH, RATE, "trainer.epochs=3") == 0
     assert read == {"train", "val"}
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     scores = {}
     for path in elsewhere.glob("outputs/search/*/result.json"):
         result = json.loads(path.read_text())
         assert result["test"] is None
         scores[path.parent.name] = result["val"]["miou_present"]
-    (best,) = re.findall(r"segrun eval checkpoint=outputs/search/(.+)/best\.ckpt", told)
+    (best,) = re.findall(r"segrun eval checkpoint=outputs/search/(.+)/best\.ckpt", printed)
     assert len(scores) == 3 and scores[best] == max(scores.values())
     assert sorted(trial.value for trial in trials()) == sorted(scores.values())
     with pytest.raises(SystemExit) as ended:
@@ -75,7 +75,7 @@ def test_a_search_that_was_interrupted_ends_as_one_that_was_not(elsewhere: Path)
 
 
 @pytest.mark.slow
-def test_a_failed_trial_counts_and_is_listed_and_tried_anew_when_asked(
+def test_a_failed_trial_counts_and_is_listed_and_run_again_on_request(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = (*SEARCH, "schedule._target_=segrun.engine.schedules.Poly,nowhere.Poly")
@@ -90,21 +90,21 @@ def test_a_failed_trial_counts_and_is_listed_and_tried_anew_when_asked(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (("seed=0,1", RATE), "scores on val do not choose among these"),
-        (("labels=5,10",), "scores on val do not choose among these"),
-        (("test=true", RATE), "a search does not see the test split"),
+        (("seed=0,1", RATE), "a score on val cannot choose between these"),
+        (("labels=5,10",), "a score on val cannot choose between these"),
+        (("test=true", RATE), "a search does not read the test split"),
         (("seed=3",), "nothing to search"),
-        (("hydra.sweeper.n_jobs=0", RATE), "at least 1 each"),
-        (("hydra.sweeper.objective=test", RATE), "choose one of miou_present"),
+        (("hydra.sweeper.n_jobs=0", RATE), "hydra.sweeper.n_jobs=0: must be a whole number of at least 1"),
+        (("hydra.sweeper.objective=test", RATE), "hydra.sweeper.objective=test: must be one of miou_present"),
     ],
 )
 def test_what_a_search_cannot_choose_is_refused_before_anything_is_run(
-    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     assert sweep(*SEARCH, *words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (elsewhere / "outputs").exists()
 
 

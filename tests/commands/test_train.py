@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 def test_an_interrupted_run_goes_on_bit_for_bit(stop_after: int, workers: int, elsewhere: Path) -> None:
     wanted = [*SCRATCH, "freeze=none", "trainer.ema=0.9", "trainer.accumulate=1", f"trainer.workers={workers}"]
     whole = segrun.train([*wanted, "output=whole"]).folder
-    step, done = loop.step, []
+    step, done = loop.train_step, []
 
     def interrupted(*args: Any, **more: Any) -> Any:
         done.append(1)
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(stop_after: int, workers: int, e
         return step(*args, **{**more, "stopping": len(done) == stop_after})
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="segrun train resume="):
-        patch.setattr(loop, "step", interrupted)
+        patch.setattr(loop, "train_step", interrupted)
         segrun.train([*wanted, "output=parts"])
     folder = next((elsewhere / "parts" / "train").glob("*/*"))
     assert not (folder / "result.json").exists()
@@ -128,9 +128,9 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_and_still_saves(elsewhere: Pat
         if line.startswith("epoch"):
             break
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "segrun train resume=" in told
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "segrun train resume=" in printed
     assert next(elsewhere.glob("outputs/train/*/*/last.ckpt")).is_file()
 
 
@@ -163,9 +163,9 @@ def test_sigterm_saves_and_exits_130(elsewhere: Path) -> None:
         if line.startswith("epoch"):
             break
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "segrun train resume=" in told and "Traceback" not in told
+    assert "segrun train resume=" in printed and "Traceback" not in printed
     assert next(elsewhere.glob("outputs/train/*/*/last.ckpt")).is_file()
 
 
@@ -175,7 +175,7 @@ def test_resume_refuses_what_would_change_the_result() -> None:
     with pytest.raises(RequestError, match=r"optimizer\.lr cannot be changed"):
         segrun.train([f"resume={folder}", "optimizer.lr=1"])
     (folder / "result.json").write_text("{}")
-    with pytest.raises(RequestError, match="finished"):
+    with pytest.raises(RequestError, match="this run has ended"):
         segrun.train([f"resume={folder}"])
     with pytest.raises(RequestError, match="no such checkpoint"):
         segrun.train(["resume=nowhere"])
@@ -190,7 +190,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(elsewhere: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_names_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segrun.tasks.losses import CrossEntropy
+    from segrun.tasks.losses.cross_entropy import CrossEntropy
 
     monkeypatch.setattr(CrossEntropy, "forward", lambda self, logits, target: logits.sum()[None] * float("nan"))
     with pytest.raises(SegrunError, match=r"loss is nan.*train-00\d, train-00\d"):
@@ -251,7 +251,7 @@ def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
 
 
 def test_early_stopping_ends_the_last_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segrun.engine.selection.monitored", lambda looked, monitor: 0.5)
+    monkeypatch.setattr("segrun.engine.selection.monitored_score", lambda evaluation, monitor: 0.5)
     folder = segrun.train([*SCRATCH, "trainer.epochs=9", "trainer.patience=2"]).folder
     assert json.loads((folder / "result.json").read_text())["epochs"] == 3
 
@@ -295,34 +295,34 @@ def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("strategy=fintune", "strategy has no option 'fintune'. Did you mean finetune?"),
         ("trainer.epoch=3", "there is no key 'trainer.epoch'. Did you mean trainer.epochs"),
         ("lables=3", "Did you mean labels?"),
-        ("trainer.epochs=many", "trainer.epochs"),
-        ("trainer.precision=fp8", "choose auto, fp32, bf16"),
+        ("trainer.epochs=many", "trainer.epochs=many: must be a whole number of at least 1"),
+        ("trainer.precision=fp8", "trainer.precision=fp8: must be one of auto, fp32, bf16"),
         ("trainer.precision=fp16", "needs CUDA"),
         ("labels=5000", "of the 8 training images"),
-        ("trainer.epochs=0", "at least 1"),
+        ("trainer.epochs=0", "trainer.epochs=0: must be a whole number of at least 1"),
         ("freeze=backbone", "never loaded"),
         ("backbone.weights=nowhere.pth", "no such file"),
-        ("backbone.output_stride=4", "choose 8, 16 or 32"),
-        ("dataset.size=x", "dataset.size=x: is to be int"),
-        ("sizing.fit=stretch", "choose keep, resize, pad or crop"),
-        ("loss.class_weights=rare", "choose null, inverse"),
+        ("backbone.output_stride=4", "backbone.output_stride=4: must be one of 8, 16, 32, or null"),
+        ("dataset.size=x", "dataset.size=x: must be a whole number"),
+        ("sizing.fit=stretch", "sizing.fit=stretch: must be one of keep, resize, pad, crop"),
+        ("loss.class_weights=rare", "loss.class_weights=rare: must be "),
         ("output=/proc/nowhere", "cannot be written"),
         ("backbone=null", "must be a string"),
     ],
 )
 def test_a_wrong_request_is_told_in_a_line_and_exits_2(
-    word: str, told: str, capsys: pytest.CaptureFixture[str]
+    word: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [w for w in SCRATCH if w.partition("=")[0] != word.partition("=")[0]]
     extra = ["strategy=finetune"] if word.startswith("backbone.weights") else []
     assert command("train", *words, *extra, word) == 2
     error = capsys.readouterr().err
-    assert told in error and "Traceback" not in error
+    assert message in error and "Traceback" not in error
     assert len(error.strip().splitlines()) <= 2
 
 

@@ -1,4 +1,4 @@
-"""Multirun: a folder a job, failures that take nothing down, the same line again."""
+"""Multirun: a folder per job, failures that do not end the sweep, and the same command again."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("strategy=scratch", "seed=0,1") == 0
-    told = capsys.readouterr().out
-    assert "2 jobs" in told and told.count("done") >= 2
-    assert told.splitlines()[-1] == "next: segrun compare runs=outputs/multirun"
+    printed = capsys.readouterr().out
+    assert "2 jobs" in printed and printed.count("done") >= 2
+    assert printed.splitlines()[-1] == "next: segrun compare runs=outputs/multirun"
     folders = jobs()
     assert len(folders) == 2 and not any("=" in path.name or "," in path.name for path in folders)
     before = [(folder / "result.json").read_bytes() for folder in folders]
@@ -44,19 +44,19 @@ def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     assert before == [(folder / "result.json").read_bytes() for folder in folders]
 
 
-def test_a_failed_job_is_listed_until_it_is_tried_anew(
+def test_a_failed_job_is_listed_until_it_is_run_again(
     capsys: pytest.CaptureFixture[str], elsewhere: Path, pretrained: Path
 ) -> None:
     line = ("strategy=finetune", "backbone.weights=mine.pth,none")
     assert sweep(*line) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "1 of 2 jobs failed" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 jobs failed" in printed
     (folder,) = (path for path in jobs() if (path / "error.txt").is_file())
     assert "mine.pth" in (folder / "error.txt").read_text() and (folder / "config.yaml").is_file()
     pretrained.rename("mine.pth")
     assert sweep(*line) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "1 of 2 jobs failed" in told and "mine.pth: there is no such file" in told and "done before" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 jobs failed" in printed and "mine.pth: there is no such file" in printed and "done before" in printed
     assert sweep(*line, "retry=true") == 0
     assert {path.name for path in folder.iterdir()} >= {"result.json"} and not (folder / "error.txt").exists()
 
@@ -64,9 +64,9 @@ def test_a_failed_job_is_listed_until_it_is_tried_anew(
 def test_an_interrupted_sweep_goes_on(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stopped_after(3) as done:
         assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
-        told = capsys.readouterr()
-        assert "the same line goes on" in told.err
-        assert "interrupted" in told.out and "not begun" in told.out
+        printed = capsys.readouterr()
+        assert "the same command continues" in printed.err
+        assert "interrupted" in printed.out and "not started" in printed.out
         assert len([path for path in jobs() if (path / "last.ckpt").is_file()]) == 1
         assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 0
     assert all((path / "result.json").is_file() for path in jobs())
@@ -84,7 +84,7 @@ def test_with_trainer_steps_every_label_count_has_the_same_budget(elsewhere: Pat
 
 def test_combinations_that_ask_for_the_same_run_are_one_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("strategy=scratch", "trainer.cache=0,1") == 0
-    assert "1 jobs, for 2 of which some ask for the same run" in capsys.readouterr().out
+    assert "1 jobs for 2 requests, some for the same run" in capsys.readouterr().out
 
 
 def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,21 +95,21 @@ def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (("train", "retry=true"), "a single run is new each time"),
-        (("train", "-m", "resume=a,b"), "goes on with one run"),
+        (("train", "retry=true"), "a single run is always new"),
+        (("train", "-m", "resume=a,b"), "continues one run"),
         (("train", "-m", "optimizer.lr=interval(0,1)"), "only a search draws from an interval"),
         (("train", "-m", "dataset=shapes,folder"), "dataset.root has no value"),
     ],
 )
 def test_what_a_sweep_cannot_do_is_refused_before_anything_is_run(
-    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(list(words))
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (elsewhere / "outputs").exists()
 
 
@@ -118,9 +118,9 @@ def test_other_commands_run_every_combination_and_tell_what_failed_at_the_end(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["plan", "-m", "strategy=scratch", "freeze=stages,none"])
-    told = capsys.readouterr()
-    assert ended.value.code == 2 and "segrun: " in told.err
-    assert "head.mask" in told.out
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and "segrun: " in printed.err
+    assert "head.mask" in printed.out
 
 
 @pytest.mark.slow
@@ -143,8 +143,8 @@ def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(
     def table(*more: str) -> list[list[str]]:
         """What was asked, the scores and the trained parameters; not how long it took."""
         assert sweep(*words, *more) == 0
-        told = capsys.readouterr().out
-        rows = [row.split("│") for row in told[told.rindex("12 jobs") :].splitlines() if row.startswith("│")]
+        printed = capsys.readouterr().out
+        rows = [row.split("│") for row in printed[printed.rindex("12 jobs") :].splitlines() if row.startswith("│")]
         return [[cell.strip() for cell in row[1:5]] for row in rows]
 
     def scores(output: str) -> dict[str, list[dict[str, Any]]]:
