@@ -1,4 +1,4 @@
-"""The command line itself: help, completion, quoting, errors."""
+"""The command line itself: help, completion, errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segrun import cli
-from segrun.config.overrides import quoted
 from segrun.errors import RequestError, SegrunError
 
 
@@ -62,36 +60,12 @@ def test_an_unknown_command_names_the_closest(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "segrun: 'trian' is not a command. Did you mean train?\n"
 
 
-@pytest.mark.parametrize(
-    "path", ["a b", "x=1", "(2)", "写真/", "it's", 'say "hi"', "back\\slash\\", "a,b", "[x]", "ü{y}", "#5", "a:b"]
-)
-def test_any_path_reaches_the_config_as_it_is(path: str) -> None:
-    word = quoted(f"dataset.root={path}")
-    assert OverridesParser.create().parse_override(word).value() == path
-
-
-def test_a_home_is_expanded_and_a_sweep_over_paths_stays_one(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
-    monkeypatch.setenv("HOME", "/home/anna")
-    assert quoted("input=~/photos") == 'input="/home/anna/photos"'
-    assert quoted("dataset.root=one,two", multirun=True) == 'dataset.root="one","two"'
-    (elsewhere / "one,two").mkdir()
-    assert quoted("dataset.root=one,two", multirun=True) == 'dataset.root="one,two"'
-    assert quoted("seed=1,2") == "seed=1,2"
-
-
 def test_a_value_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in ((["train", "dataset=folder"], "dataset.root has no value"), (["eval"], "give checkpoint=…")):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
-
-
-def test_fractions_of_a_split_are_numbers_and_lists_are_paths() -> None:
-    assert quoted("split.train=0.8") == "split.train=0.8"
-    assert quoted("dataset.images={train:a,val:b}") == "dataset.images={train:a,val:b}"
-    assert quoted("dataset.images={a}") == 'dataset.images="{a}"'
-    assert quoted("split.file=my list.json") == 'split.file="my list.json"'
 
 
 def test_a_traceback_only_comes_when_asked_for(

@@ -101,7 +101,7 @@ def test_activations_are_what_a_real_step_keeps() -> None:
 def test_describe_prints_parts_maps_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
     describe.run(compose("describe", ["backbone=resnet18", "head=fpn", "size=[64,96]", "channels=4"]))
     text = capsys.readouterr().out
-    assert "backbone.layer4" in text and "64×32×48" in text and "GiB or more" in text
+    assert "backbone.layer4" in text and "64×32×48" in text and "at least 0.2 GiB" in text
 
 
 @pytest.mark.parametrize(
