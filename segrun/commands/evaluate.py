@@ -12,8 +12,8 @@ from segrun.checkpoints import checkpoint as checkpoints
 from segrun.config.build import to_dataclass
 from segrun.device import make_accelerator
 from segrun.errors import RequestError, join_names
+from segrun.experiment.checkpoint_model import inference_of
 from segrun.experiment.evaluation_data import evaluation_data
-from segrun.experiment.model import inference_of
 from segrun.files import create_dir, write_json
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.settings import InferenceSettings

@@ -27,11 +27,11 @@ from segrun.engine.settings import TrainerSettings
 from segrun.errors import Interrupted
 from segrun.events import Event
 from segrun.experiment.experiment import Experiment
-from segrun.experiment.model import adapted_model
 from segrun.experiment.plan import make_plan, plan_training
 from segrun.experiment.request import RunSettings, check_resumable, read_request
 from segrun.experiment.tasks import build_balance
 from segrun.experiment.train_batches import TrainBatches
+from segrun.experiment.training_model import adapted_model
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.inference import Inference
 from segrun.report.metrics_file import MetricsFile

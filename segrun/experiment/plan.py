@@ -12,10 +12,10 @@ import torch
 from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment
-from segrun.experiment.model import planned_model
 from segrun.experiment.prepare import PreparedData, prepare
 from segrun.experiment.tasks import build_auxiliary, build_balance, build_tasks
 from segrun.experiment.train_batches import try_one_sample
+from segrun.experiment.training_model import planned_model
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.auxiliary.auxiliary import Auxiliary
 from segrun.tasks.task import Task

@@ -14,7 +14,7 @@ from segrun.data.dataset import Dataset
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.device import torch_device, tune_malloc
 from segrun.errors import RequestError
-from segrun.experiment.model import inference_of
+from segrun.experiment.checkpoint_model import inference_of
 from segrun.inference.predictor import Predictor
 
 

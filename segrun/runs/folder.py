@@ -19,8 +19,8 @@ from segrun.config.recorded import RecordedConfig
 from segrun.device import broadcast_object
 from segrun.engine.progress import Progress
 from segrun.engine.recipe import CheckpointSink
+from segrun.experiment.checkpoint_model import restored_model
 from segrun.experiment.experiment import Experiment
-from segrun.experiment.model import restored_model
 from segrun.experiment.prepare import PreparedData
 from segrun.experiment.request import RESUMABLE_FORMAT
 from segrun.files import create_dir, ensure_dir, write_json, write_text

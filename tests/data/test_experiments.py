@@ -19,8 +19,8 @@ from segrun.data.scan.scan import scan_dataset
 from segrun.data.sets.folder import Folder
 from segrun.data.split.label_subset import label_subset
 from segrun.experiment.experiment import Experiment
-from segrun.experiment.model import planned_model
 from segrun.experiment.plan import make_plan
+from segrun.experiment.training_model import planned_model
 from segrun.tasks.auxiliary.presence import Presence
 from segrun.types import ClassMap
 

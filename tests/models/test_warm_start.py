@@ -13,8 +13,8 @@ from torch import Tensor
 import segrun
 from segrun.config.compose import compose
 from segrun.errors import RequestError
+from segrun.experiment.checkpoint_model import initial_model
 from segrun.experiment.experiment import Experiment
-from segrun.experiment.model import initial_model
 from segrun.experiment.prepare import open_dataset
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.adapting import fold_channels

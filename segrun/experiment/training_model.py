@@ -1,0 +1,43 @@
+"""The model that a training starts or continues with, or its shapes alone."""
+
+from __future__ import annotations
+
+from segrun.checkpoints.checkpoint import Checkpoint
+from segrun.experiment.checkpoint_model import initial_model, restored_model
+from segrun.experiment.experiment import Experiment
+from segrun.experiment.model import Auxiliaries, new_model
+from segrun.models.backbones.backbone import Weightless
+from segrun.models.segmenter import Segmenter
+from segrun.models.weights.report import LoadReport
+from segrun.types import ClassMap
+
+
+def adapted_model(
+    experiment: Experiment,
+    classes: ClassMap,
+    channels: int,
+    auxiliary: Auxiliaries,
+    resume: Checkpoint | None = None,
+) -> tuple[Segmenter, list[str]]:
+    """The initial model with what the strategy inserts, or the model as it was saved; and notes for the user."""
+    if resume is None:
+        model = initial_model(experiment.model, experiment.init_from, experiment.trusted, classes, channels, auxiliary)
+        return model, experiment.strategy.adapt(model)
+    model = restored_model(resume, experiment.trust, auxiliary)
+    model.report = LoadReport(**(resume.training or {})["report"])
+    return model, []
+
+
+def planned_model(
+    experiment: Experiment, classes: ClassMap, channels: int, auxiliary: Auxiliaries
+) -> tuple[Segmenter, list[str]]:
+    """`adapted_model` without storage: shapes and names only; its report says which weights are expected.
+
+    `init_from` is read all the same: it is a file of the user's, and what fits of it depends on its content.
+    """
+    if experiment.init_from is not None:
+        model, notes = adapted_model(experiment, classes, channels, auxiliary)
+        return model.to("meta"), notes
+    with Weightless():
+        model = new_model(experiment.model, len(classes), channels, auxiliary).to("meta")
+        return model, experiment.strategy.adapt(model)
