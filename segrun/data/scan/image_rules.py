@@ -30,18 +30,18 @@ def unreadable(e: Evidence) -> Iterator[Violation]:
 
 def size(e: Evidence) -> Iterator[Violation]:
     """Masks of another size than their image."""
-    yield from _damaged(e, "size", "have a mask of another size", lambda name: True)
+    yield from _damaged(e, "size", "with a mask of another size", lambda name: True)
 
 
 def value(e: Evidence) -> Iterator[Violation]:
     """Values in a mask that are no class."""
-    description = "have values in their masks that are no class"
+    description = "with values in the mask that are no class"
     yield from _damaged(e, "value", description, lambda name: not _looks_like_mask(e, name))
 
 
 def swapped(e: Evidence) -> Iterator[Violation]:
     """An image's file among the masks, and its mask among the images."""
-    description = "have as few colours as a mask, and their masks are none. Were the two files swapped?"
+    description = "with as few colours as a mask, and a mask that is none. Were the two files swapped?"
     yield from _damaged(e, "value", description, lambda name: _looks_like_mask(e, name))
 
 
