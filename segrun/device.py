@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from segrun.errors import RequestError
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 T = TypeVar("T")
 
@@ -35,6 +35,18 @@ def torch_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def check_device(device: str, precision: str) -> torch.device:
+    """The torch device, if this machine has it and it can compute at this precision.
+
+    Raises:
+        RequestError: CUDA without a GPU, or fp16 on a CPU.
+    """
+    found = torch_device(device)
+    if precision == "fp16" and found.type != "cuda":
+        raise RequestError("trainer.precision=fp16 needs CUDA. Use fp32, or bf16 where the processor has it.")
+    return found
+
+
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """The accelerator of one command.
 
@@ -45,9 +57,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     Raises:
         RequestError: CUDA without a GPU, or fp16 on a CPU.
     """
-    cuda = torch_device(device).type == "cuda"
-    if precision == "fp16" and not cuda:
-        raise RequestError("trainer.precision=fp16 needs CUDA. Use fp32, or bf16 where the processor has it.")
+    cuda = check_device(device, precision).type == "cuda"
     if not cuda:
         tune_malloc()
     _reset_accelerate()
@@ -55,10 +65,14 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         mixed_precision = "bf16" if has_native_bf16(cuda) else "no"
     else:
         mixed_precision = "no" if precision == "fp32" else precision
+    from accelerate import Accelerator
+
     return Accelerator(cpu=not cuda, mixed_precision=mixed_precision)
 
 
 def _reset_accelerate() -> None:
+    from accelerate.state import AcceleratorState, GradientState
+
     # accelerate keeps device and precision in singletons and offers no public way to change them, but the jobs of a
     # sweep share a process and may differ in both
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -104,11 +118,15 @@ def copy_from_first_process(accelerator: Accelerator, tensors: Iterable[Tensor])
 
 def gather_objects(value: T) -> list[T]:
     """The value of each process, in the order of their indices, in all processes."""
+    from accelerate.utils import gather_object
+
     return list(gather_object([value]))
 
 
 def broadcast_object(value: T) -> T:
     """The value of the first process, in all processes."""
+    from accelerate.utils import broadcast_object_list
+
     received: T = broadcast_object_list([value])[0]
     return received
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segrun.device import make_accelerator
+from segrun.device import check_device
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.plan import plan_training
@@ -34,7 +34,7 @@ def missing_device(experiment: Experiment) -> str | None:
     """Why this machine cannot train the plan; another one may."""
     trainer = experiment.trainer
     try:
-        make_accelerator(trainer.device, trainer.precision)
+        check_device(trainer.device, trainer.precision)
     except RequestError as error:
         return f"this machine cannot train it: {error}"
     return None

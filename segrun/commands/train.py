@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from segrun.checkpoints import checkpoint as checkpoints
@@ -40,6 +39,9 @@ from segrun.report.training_progress import TrainingProgress
 from segrun.runs.finish import RunResult, finish
 from segrun.runs.folder import RunFolder
 from segrun.sweeps.jobs import job_folder, run_job
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)

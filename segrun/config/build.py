@@ -201,7 +201,6 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=_STRICT)
 
 
-@functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
     """The annotations of the constructor; what only a type checker can resolve is not checked."""
     source: Any = cls if dataclasses.is_dataclass(cls) else cls.__init__
@@ -211,7 +210,6 @@ def _hints(cls: Any) -> dict[str, Any]:
         return {}
 
 
-@functools.cache
 def _parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {name: p for name, p in inspect.signature(cls).parameters.items() if p.kind in kinds}

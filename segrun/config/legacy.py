@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED_GROUPS = {"term": "regularizer"}
+RENAMED_KEYS = {
+    "rules.exchanged": "rules.swapped",
+    "rules.unlearnt": "rules.not_in_train",
+    "rules.absent": "rules.class_absent",
+}
 
 # classes of version 0.1, without "segrun."
 MOVED = {

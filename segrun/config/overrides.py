@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from segrun.config.keys import facts
-from segrun.config.legacy import RENAMED_GROUPS
+from segrun.config.legacy import RENAMED_GROUPS, RENAMED_KEYS
 from segrun.config.options import groups
 from segrun.errors import RequestError, suggest
 
@@ -48,12 +48,13 @@ def quote(value: str) -> str:
 
 
 def refuse_old_names(words: Sequence[str]) -> None:
-    """Raises RequestError for a config group that has a new name, and gives the new one."""
+    """Raises RequestError for a config group or key that has a new name, and gives the new one."""
     for word in words:
-        group = re.split(r"[=.@]", word.lstrip("+~"))[0]
-        if group in RENAMED_GROUPS:
-            new = RENAMED_GROUPS[group]
-            raise RequestError(f"{word}: {group} is now {new}. Use {word.replace(group, new, 1)}.")
+        key = re.split(r"[=@]", word.lstrip("+~"))[0]
+        for name in (key, key.partition(".")[0]):
+            new = {**RENAMED_GROUPS, **RENAMED_KEYS}.get(name)
+            if new is not None:
+                raise RequestError(f"{word}: {name} is now {new}. Use {word.replace(name, new, 1)}.")
 
 
 def refuse_unknown_additions(words: Sequence[str], keys: Keys) -> None:

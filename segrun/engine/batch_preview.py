@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from segrun.device import mean_over_processes, memory_layout
@@ -17,6 +17,9 @@ from segrun.tasks.task import Task
 from segrun.transfer.plan import LRMultipliers
 from segrun.transfer.regularizers.regularizer import BatchPreview
 from segrun.types import Batch
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 LR_BATCHES = 5  # batches per measurement of LR multipliers, as in Lee et al., ICLR 2023
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -41,6 +40,9 @@ from segrun.tasks.task import Task
 from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
 from segrun.transfer.plan import Phase, Plan
 from segrun.types import Batch
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 
 def fit(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun.checkpoints.snapshots import START, Snapshots
@@ -17,6 +17,9 @@ from segrun.tasks.balance.balance import Balance
 from segrun.tasks.task import Task
 from segrun.transfer.plan import Plan
 from segrun.transfer.regularizers.regularizer import BatchPreview, Penalty, Regularizer
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 TaskGradients = dict[str, list[Tensor]]  # by task, one gradient per shared parameter
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel
 
 from segrun.engine.optimizers import named_state
 from segrun.engine.progress import Progress
 from segrun.tasks.balance.balance import Balance
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 
 def training_state(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun.device import mean_over_processes, memory_layout, sum_over_processes
@@ -19,6 +18,9 @@ from segrun.models.segmenter import Output
 from segrun.tasks.balance.balance import Balance
 from segrun.tasks.task import Task
 from segrun.types import Batch
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 
 class StepResult(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from segrun.config.build import Partial, Trust, build, check_value, partial, to_dataclass
 from segrun.config.recorded import RecordedConfig
@@ -73,14 +73,14 @@ class DataSettings:
     augment: Augment
     split: SplitSettings
     rules: Rules
-    labels: str | int | float
+    labels: int | float | Literal["all"]
     seed: int
     use_test: bool
 
     @classmethod
     def from_config(cls, values: Values, trust: Trust = None) -> DataSettings:
         """Raises RequestError for a setting that is not allowed."""
-        labels = PositiveInt | PositiveFraction | str
+        labels = PositiveInt | PositiveFraction | Literal["all"]
         return cls(
             partial(values.get("dataset"), "dataset", trust=trust, base=Dataset),
             sizing_of(values),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from segrun.checkpoints.checkpoint import Checkpoint
+from segrun.engine.step import forward
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.prepare import PreparedData, prepare
@@ -133,15 +134,7 @@ def check_forward(experiment: Experiment, data: PreparedData, model: Segmenter, 
     batch = torch.zeros((images, data.channels, *size), device="meta")
     for phase in plan.phases:
         set_modes(model, model.parts(), phase)
-        try:
-            model(batch)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise RequestError(
-                f"trainer.batch_size={experiment.trainer.batch_size}: a batch norm of this model sees one value per "
-                "channel and image. Use two images per batch and process or more, or head=unet."
-            ) from error
+        forward(model, batch, experiment.trainer)
 
 
 def _backbone_learns(model: Segmenter, plan: Plan) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 
 from segrun.data.augment.augment import Augment
 from segrun.data.dataset import Dataset
@@ -24,6 +24,9 @@ from segrun.experiment.prepare import PreparedData
 from segrun.tasks.auxiliary.auxiliary import Auxiliary
 from segrun.tasks.auxiliary.targets import Targets
 from segrun.types import Batch
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 PRIMARY = "mask"  # the task of the primary data set
 

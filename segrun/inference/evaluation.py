@@ -6,9 +6,9 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
@@ -19,6 +19,9 @@ from segrun.inference.inference import Inference
 from segrun.metrics import Scores, confusion
 from segrun.tasks.losses.loss import Loss
 from segrun.types import VOID, Sample
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 READERS = 2  # threads that read images ahead
 

@@ -6,9 +6,8 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segrun.checkpoints import checkpoint as checkpoints
@@ -30,6 +29,9 @@ from segrun.report.plan import plan_table, plan_text
 from segrun.report.terminal import console, print_line
 from segrun.runs.environment import environment
 from segrun.transfer.plan import Plan
+
+if TYPE_CHECKING:  # accelerate takes a second to import
+    from accelerate import Accelerator
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,12 +27,13 @@ WRONG: dict[str, str] = {
     "test=maybe": r"test=maybe: must be true or false",
     "+foo=1": r"there is no key 'foo'",
     "term=[l2sp]": r"term is now regularizer",
+    "rules.exchanged=off": r"rules\.exchanged is now rules\.swapped",
     "trainer.epocs=3": r"there is no key 'trainer\.epocs'.*trainer\.epochs",
     "strategy=finetun": r"strategy has no option 'finetun'.*finetune",
     # labels and splits
     "labels=0": r"labels=0: must be",
     "labels=1000000": r"labels=1000000: .*8 training images",
-    "labels=many": r"labels=many: give all, a number of images",
+    "labels=many": r"labels=many: must be .*, or all",
     "labels=1.5": r"labels=1\.5: must be",
     "split.file=nowhere.json": r"split\.file=nowhere\.json",
     "split.train=nan": r"split\.train=nan: must be a number from 0 to 1",
@@ -56,7 +57,7 @@ WRONG: dict[str, str] = {
     "+head.levels=3": r"head\.levels: is set by segrun",
     "head=unet head.channels=[8] ~head.dropout ~head.fuse": r"head\.channels=\[8\].*steps",
     "backbone=vgg11 backbone.weights=none dataset.size=16": r"16×16 pixels are too small",
-    "head=deeplabv3plus head.channels=8 ~head.fuse trainer.batch_size=1": r"trainer\.batch_size=1: a batch norm",
+    "head=deeplabv3plus head.channels=8 ~head.fuse trainer.batch_size=1": r"trainer\.batch_size=1: batch norm cannot",
     # the transfer
     "strategy=scratch trainer.save=delta": r"trainer\.save=delta keeps what differs",
     "strategy=scratch backbone.weights=imagenet": r"strategy=scratch starts from random weights",
