@@ -17,10 +17,10 @@ import segrun
 from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate, predict
 from segrun.config.compose import compose
-from segrun.data.dataset import Dataset
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.sets.microscopy import Microscopy
 from segrun.errors import Interrupted, RequestError
-from segrun.experiment.evaluation_data import evaluation_data
+from segrun.experiment.evaluation_data import EvaluationData, evaluation_data
 from segrun.inference.inference import Inference
 from tests.conftest import QUICK, stopped_after
 
@@ -71,10 +71,10 @@ def expected(path: Path, low: float, high: float) -> np.ndarray[Any, Any]:
     return np.clip((np.asarray(Image.open(path)).astype(np.float64) - low) / (high - low), 0, 1)
 
 
-def data_for(folder: Path, *words: str, **changed: Any) -> Dataset:
+def data_for(folder: Path, *words: str, **changed: Any) -> EvaluationData:
     """What eval scores."""
     config = compose("eval", [f"checkpoint={folder}", *words])
-    return evaluation_data(config, dataclasses.replace(checkpoint.read(folder), **changed), ()).dataset
+    return evaluation_data(config, dataclasses.replace(checkpoint.read(folder), **changed), ())
 
 
 def test_the_run_keeps_the_percentiles_of_its_training_images(trained: Path) -> None:
@@ -91,10 +91,10 @@ def test_eval_repeats_what_training_measured(trained: Path) -> None:
     result = evaluate.run(compose("eval", [f"checkpoint={trained}", "device=cpu"]))
     assert (result.folder / "scores.csv").read_bytes() == (trained / "scores.csv").read_bytes()
     data, ends = data_for(trained), scaling(trained)
-    assert isinstance(data, Microscopy)
+    assert isinstance(data.dataset, Microscopy)
     for name in data.splits["test"]:
-        wanted = expected(data.pairs[name][0], ends["low"][0], ends["high"][0])
-        np.testing.assert_allclose(data.image(name)[0], wanted, atol=1e-6)
+        wanted = expected(data.dataset.pairs[name][0], ends["low"][0], ends["high"][0])
+        np.testing.assert_allclose(data.dataset.image(name)[0], wanted, atol=1e-6)
 
 
 def test_data_at_another_place_is_scaled_as_in_training_unless_the_user_says_how(trained: Path) -> None:
@@ -102,9 +102,12 @@ def test_data_at_another_place_is_scaled_as_in_training_unless_the_user_says_how
     words = ["dataset=microscopy", f"dataset.root={root}", "dataset.classes=[ground,cell]"]
     data, picture = data_for(trained, *words), root / "images" / "p3.png"
     assert list(data.splits["test"]) == checkpoint.read(trained).splits["test"]
-    np.testing.assert_allclose(data.image("p3")[0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6)
+    np.testing.assert_allclose(
+        data.dataset.image("p3")[0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6
+    )
     own = ["dataset.intensity.scale=fixed", "dataset.intensity.low=0", "dataset.intensity.high=60000"]
-    np.testing.assert_allclose(data_for(trained, *words, *own).image("p3")[0], expected(picture, 0, 60000), atol=1e-6)
+    dataset = data_for(trained, *words, *own).dataset
+    np.testing.assert_allclose(dataset.image("p3")[0], expected(picture, 0, 60000), atol=1e-6)
 
 
 def test_eval_refuses_data_that_cannot_be_scaled_as_in_training(trained: Path) -> None:
@@ -150,7 +153,7 @@ def network_inputs(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_predict_reads_and_scales_as_the_training_did(trained: Path, network_inputs: list[torch.Tensor]) -> None:
     root = cells("new", count=3)
     predict.run(compose("predict", [f"checkpoint={trained}", f"input={root / 'images'}", "output=out", "device=cpu"]))
-    data = Microscopy(str(root), ["ground", "cell"], "auto", 255, False, 1, scaling(trained))
+    data = Microscopy(str(root), ["ground", "cell"], "auto", 255, False, 1, IntensitySettings(**scaling(trained)))
     assert [torch.equal(image, data.image(name)) for image, name in zip(network_inputs, data.names, strict=True)] == [
         True
     ] * 3
