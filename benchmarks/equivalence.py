@@ -20,13 +20,14 @@ import csv
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -366,8 +367,16 @@ def table_contents(folder: Path) -> Contents:
     lines = table.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     return {
         **texts(dict(enumerate(rows, 1)), "table.csv, row"),
-        **texts(dict(enumerate(unmeasured(lines), 1)), "table.md, line"),
+        **texts(dict(enumerate(numbers(unmeasured(lines)), 1)), "numbers of table.md, line"),
     }
+
+
+def numbers(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The numbers of each line that has some: sentences may be worded in another way."""
+    for line in lines:
+        found = re.findall(r"-?\d+(?:\.\d+)?", line)
+        if found:
+            yield found
 
 
 def unmeasured(lines: list[str]) -> Iterator[str]:
@@ -377,9 +386,9 @@ def unmeasured(lines: list[str]) -> Iterator[str]:
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and not before.startswith("|"):  # the head of a table
-            left_out = {place for place, cell in enumerate(cells) if measured(cell)}
+            left_out = {index for index, cell in enumerate(cells) if measured(cell)}
         table = line.startswith("|")
-        yield " | ".join(cell for place, cell in enumerate(cells) if place not in left_out) if table else line
+        yield " | ".join(cell for index, cell in enumerate(cells) if index not in left_out) if table else line
         before = line
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from segrun.checkpoints.snapshots import START
@@ -134,7 +133,7 @@ class _Training:
         return self.data.batches(self.progress.step * self.settings.accumulate)
 
     @property
-    def evaluated_model(self) -> nn.Module:
+    def evaluated_model(self) -> torch.nn.Module:
         """The model whose weights are evaluated and kept: the moving average, if there is one."""
         return self.ema.module if self.ema else self.model
 

@@ -1,4 +1,4 @@
-"""The typed experiment: everything that a config names, built once and in this one place."""
+"""The typed experiment: everything that a config names, built once, here and nowhere else."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ def load_predictor(
         RequestError: The file is missing, is no segrun checkpoint, or names foreign code.
     """
     saved = checkpoints.read(checkpoint)
-    place = torch_device(device)
-    if place.type == "cpu":
+    run_on = torch_device(device)
+    if run_on.type == "cpu":
         tune_malloc()
-    inference = inference_of(saved, place, trust, precision, tile, overlap)
+    inference = inference_of(saved, run_on, trust, precision, tile, overlap)
     settings = translate(saved.config)["dataset"]
     kind: Any = Dataset
     with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
