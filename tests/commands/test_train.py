@@ -186,7 +186,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(elsewhere: Path) -> None:
 
     path = elsewhere / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n')
-    assert MetricsFile(path, done=1).rows == ['{"epoch": 1}']
+    assert MetricsFile(path, epochs_done=1).lines == ['{"epoch": 1}']
 
 
 def test_a_loss_that_is_no_number_names_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
