@@ -33,6 +33,7 @@ class ChoosingSweeper(JobSweeper):
             segrun.errors.RequestError: A score on val cannot choose between the values of a key: they mean other
                 images, or chance.
         """
-        wrong = [key for key in keys if not facts(key).chosen_on_val or (fixed_budget and facts(key).budget)]
+        about = {key: facts(key.lstrip("+~")) for key in keys}
+        wrong = [key for key, fact in about.items() if not fact.chosen_on_val or (fixed_budget and fact.budget)]
         if wrong:
             raise RequestError(f"{join_names(wrong)}: a score on val cannot choose between these. Give one value.")

@@ -139,6 +139,8 @@ class Optuna(ChoosingSweeper):
 
     def report(self) -> None:
         """Print the table of trials and the winner."""
+        if not self.jobs:  # the first trial was refused
+            return
         from segrun.sweeps.jobs import print_summary, print_winner
 
         trials = len(self.study.get_trials(deepcopy=False))

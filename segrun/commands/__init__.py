@@ -1,1 +1,1 @@
-"""One module a command: run(cfg). The only place where things are put together."""
+"""One module per command, each with `run(config)`."""

@@ -15,7 +15,7 @@ from segrun.report.terminal import print_line
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Print the plan; nothing is downloaded, trained or written.
+    """Print the plan; no weights are downloaded, nothing is trained and no run folder is written.
 
     Raises:
         RequestError: As `segrun train`.

@@ -105,7 +105,7 @@ def find_images(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     else:
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 – absolute patterns, too
         base = _fixed_part(path)
-    # masks of an earlier run are no images to predict
+    # masks of an earlier run are not images to predict
     inside = output.resolve() if base.resolve() in output.resolve().parents else None
     images = [file for file in files if _is_image(file) and inside not in file.resolve().parents]
     if not images:

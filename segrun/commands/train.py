@@ -36,7 +36,7 @@ from segrun.inference.inference import Inference
 from segrun.report.metrics_file import MetricsFile
 from segrun.report.trackers.trackers import Observer, open_trackers
 from segrun.report.training_progress import TrainingProgress
-from segrun.runs.finish import RunResult, finish
+from segrun.runs.finish import finish
 from segrun.runs.folder import RunFolder
 from segrun.sweeps.jobs import job_folder, run_job
 
@@ -154,16 +154,13 @@ def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None
     )
     epochs = EpochData(batches, trainer.steps_per_epoch(len(data.splits["train"])), score_val)
     state = None if resume is None else resume.training
-    with observers(run, state) as emit:
-        try:
-            progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)
-        except Interrupted as stop:
-            raise Interrupted(f"{stop} Continue with: segrun train resume={run.path}") from None
+    with open_trackers(experiment.trackers if accelerator.is_main_process else {}, run.path) as trackers:
+        with event_emitter(run, state, trackers) as emit:
+            try:
+                progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)
+            except Interrupted as stop:
+                raise Interrupted(f"{stop} Continue with: segrun train resume={run.path}") from None
         result = finish(run, plan, progress, inference, score, partial(batches.primary, 0), batches.several)
-    return train_result(run, result)
-
-
-def train_result(run: RunFolder, result: RunResult) -> TrainResult:
     return TrainResult(run.path, result.summaries["val"], result.summaries.get("test"))
 
 
@@ -184,27 +181,26 @@ def training_inference(experiment: Experiment, model: nn.Module, accelerator: Ac
 
 
 @contextlib.contextmanager
-def observers(run: RunFolder, state: Mapping[str, Any] | None) -> Iterator[Observer]:
-    """Pass events to the terminal, metrics.jsonl and the trackers, in the main process only.
+def event_emitter(run: RunFolder, state: Mapping[str, Any] | None, trackers: Iterable[Observer]) -> Iterator[Observer]:
+    """Passes events to the terminal, metrics.jsonl and the trackers, in the main process only.
 
     Args:
         run: The folder.
         state: The training state of a resumed run, whose epochs in metrics.jsonl are kept.
+        trackers: The opened trackers.
     """
-    main = run.accelerator.is_main_process
     done = 0 if state is None else state["progress"]["epoch"]
-    terminal = TrainingProgress() if main else None
-    with open_trackers(run.experiment.trackers if main else {}, run.path) as trackers:
-        listeners: Iterable[Observer] = ()
+    terminal = TrainingProgress() if run.accelerator.is_main_process else None
+    observers: list[Observer] = []
+    if terminal is not None:
+        observers = [terminal, MetricsFile(run.path / "metrics.jsonl", done), *trackers]
+
+    def emit(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    try:
+        yield emit
+    finally:
         if terminal is not None:
-            listeners = [terminal, MetricsFile(run.path / "metrics.jsonl", done), *trackers]
-
-        def emit(event: Event) -> None:
-            for listener in listeners:
-                listener(event)
-
-        try:
-            yield emit
-        finally:
-            if terminal is not None:
-                terminal.close()
+            terminal.close()

@@ -36,7 +36,12 @@ def allowed(hint: Any) -> str:
         return f"a mapping, each value {allowed(arguments[1])}"
     if dataclasses.is_dataclass(hint):
         return f"a mapping with the keys {', '.join(field.name for field in dataclasses.fields(hint))}"
-    return WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+    return WORDS.get(hint) or with_article(getattr(hint, "__name__", str(hint)))
+
+
+def with_article(name: str) -> str:
+    """A class name with its indefinite article."""
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from segrun.config.allowed import allowed, shown
+from segrun.config.allowed import allowed, shown, with_article
 from segrun.errors import RequestError
 
 T = TypeVar("T")
@@ -83,13 +83,13 @@ def partial(config: Any, key: str, *, trust: Trust = None, base: type[T] | None 
         raise RequestError(f"{key}: no _target_. Choose {key}=<name>, or give {key}._target_=<class>.")
     cls = locate_class(target, key, trust)
     if base is not None and not issubclass(cls, base):
-        raise RequestError(f"{key}._target_={target}: must be a {base.__name__}.")
+        raise RequestError(f"{key}._target_={target}: must be {with_article(base.__name__)}.")
     nested = {name: _nested(value, f"{key}.{name}", trust) for name, value in settings.items()}
     late = getattr(base, "late_arguments", ())
     return Partial(cls, check_arguments(cls, nested, key, late), key)
 
 
-def to_dataclass(config: Mapping[str, Any], kind: type[T], key: str) -> T:
+def to_dataclass(config: Any, kind: type[T], key: str) -> T:
     """A settings dataclass out of a mapping; a wrong key or value is refused by name.
 
     Args:
@@ -97,6 +97,8 @@ def to_dataclass(config: Mapping[str, Any], kind: type[T], key: str) -> T:
         kind: The dataclass.
         key: The key of the mapping in the whole config, "" for its top.
     """
+    if not isinstance(config, Mapping):
+        raise RequestError(f"{key}={shown(config)}: must be {allowed(kind)}.")
     if not key:
         names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         config = {name: value for name, value in config.items() if name in names}

@@ -1,4 +1,4 @@
-"""From the words of the command line to a config: with cli.py, overrides.py and the sweepers all that uses Hydra."""
+"""From the words of the command line to a config. Besides cli.py, overrides.py and the sweepers nothing uses Hydra."""
 
 from __future__ import annotations
 

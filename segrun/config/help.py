@@ -13,7 +13,7 @@ GROUPS = {
     "head": "from its feature maps to a mask",
     "strategy": "how the pretrained weights are transferred to your data",
     "freeze": "which parts are trained, from which epoch",
-    "regularizer": "what is added to the loss to use the pretrained weights: regularizer=[name]",
+    "regularizer": "penalties that keep weights or features near the pretrained ones: regularizer=[name]",
     "auxiliary": "tasks that are trained beside the mask: auxiliary=[name]",
     "balance": "how the losses of several tasks are weighted",
     "dataset": "images, masks and classes",

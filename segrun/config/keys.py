@@ -50,7 +50,8 @@ class Facts:
     shown_by_value: bool | None = None
 
 
-DEFAULT = Facts(False, False, False, False, True, False, True, False, False, False, False, False, False, False)
+TRUE_BY_DEFAULT = ("affects_result", "chosen_on_val")
+DEFAULT = Facts(**{field.name: field.name in TRUE_BY_DEFAULT for field in dataclasses.fields(Facts)})
 
 # of groups that tables show by value, the order is that of the table's columns
 KEYS: dict[str, Facts] = {

@@ -20,14 +20,11 @@ NONE = "none"  # the value of a setting that a run does not have
 class RecordedConfig:
     """A resolved config with the chosen options (`names`) and the overrides (`asked`).
 
-    Settings are read from a config in one place only (`segrun.experiment`); everything else holds this record.
+    Settings are read from a config by `segrun.config` and `segrun.experiment` only; everything else holds this record.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = dict(values)
-
-    def __bool__(self) -> bool:
-        return "names" in self._values
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -76,7 +73,7 @@ class RecordedConfig:
 
     def comparable(self) -> dict[str, str]:
         """What tells experiments apart, by key: options and single values, without what copies of one differ in."""
-        if not self:
+        if not self.options:
             return {}
         settings = {k: v for k, v in self.identity().items() if not (facts(k).replicate or facts(k).measured)}
         settings |= dict(self._measured_overrides())
@@ -93,7 +90,7 @@ class RecordedConfig:
         fold = f", fold {split['fold']}" if split.get("folds") else ""
         return f"{self._values.get('seed')}{drawn}{fold}"
 
-    def with_dataset(self, measured: Mapping[str, Any]) -> RecordedConfig:
+    def with_measured(self, measured: Mapping[str, Any]) -> RecordedConfig:
         """With what was measured on the training images, so that it stays with the run."""
         return RecordedConfig({**self._values, "dataset": {**self._values["dataset"], **measured}})
 

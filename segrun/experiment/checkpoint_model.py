@@ -80,15 +80,14 @@ def restored_model(
         RequestError: The config names foreign code, or the weights do not fit the model that it describes.
     """
     values = translate(checkpoint.config)
-    strategy = strategy_of(values, trust)
     settings = ModelSettings.from_config(values, trust)
     if checkpoint.base is not None:
-        return _completed(checkpoint, settings, strategy, values.get("init_from"), trust, merge)
+        return _completed(checkpoint, settings, strategy_of(values, trust), values.get("init_from"), trust, merge)
     channels = checkpoint.weights["mean"].numel()
     model = new_model(settings.without_weights(), len(checkpoint.classes), channels, auxiliary)
     weights = checkpoint.weights if auxiliary else _without_auxiliary(checkpoint, model)
     if weights.keys() - model.state_dict().keys():
-        strategy.adapt(model)
+        strategy_of(values, trust).adapt(model)
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:

@@ -64,7 +64,7 @@ class DataSettings:
         split: How splits are drawn.
         rules: What is an error, a warning or ignored.
         labels: How many training images are labelled: "all", a number, or a fraction.
-        seed: Draws the labelled subset.
+        seed: Of the labelled subset and of the samples' randomness.
         use_test: False: no image of the test split is read.
     """
 
@@ -151,7 +151,7 @@ class Experiment:
             _built(values, "freeze", trust, FreezeSchedule),
             regularizers_of(values, trust),
             to_dataclass(values["trainer"], TrainerSettings, "trainer"),
-            build(values.get("optimizer"), "optimizer", trust=trust),
+            _built(values, "optimizer", trust, OptimizerFactory),
             _built(values, "schedule", trust, Schedule),
             {name: build(settings, f"tracker.{name}", trust=trust) for name, settings in trackers.items()},
             data.seed,
@@ -175,7 +175,7 @@ def strategy_of(values: Values, trust: Trust = None) -> Strategy:
 def regularizers_of(values: Values, trust: Trust = None) -> tuple[Regularizer, ...]:
     """Raises RequestError for a setting that is not allowed."""
     chosen = values.get("regularizer") or {}
-    return tuple(build(settings, f"regularizer.{name}", trust=trust) for name, settings in chosen.items())
+    return tuple(partial(v, f"regularizer.{n}", trust=trust, base=Regularizer)() for n, v in chosen.items())
 
 
 def _built(values: Values, group: str, trust: Trust, base: type[Any]) -> Any:

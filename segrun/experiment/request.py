@@ -118,6 +118,8 @@ def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Seq
 def check_resumable(checkpoint: Checkpoint) -> None:
     """Raises RequestError where a training cannot be continued from this checkpoint."""
     if checkpoint.training is None:
-        raise RequestError("this checkpoint holds no training state. Resume a run folder with last.ckpt.")
+        raise RequestError("resume: this checkpoint holds no training state. Resume a run folder with last.ckpt.")
     if checkpoint.training.get("format") != RESUMABLE_FORMAT:
-        raise RequestError("an older segrun began this run, and this version cannot continue it. Start it again.")
+        raise RequestError(
+            "resume: an older segrun began this run, and this version cannot continue it. Start a new run."
+        )

@@ -45,7 +45,7 @@ class TrainBatches:
     data: PreparedData
     auxiliary: Mapping[str, Auxiliary]
     sizing: Sizing
-    augment: Augment | None
+    augment: Augment
     settings: TrainerSettings
     seed: int
     accelerator: Accelerator
@@ -111,18 +111,15 @@ def train_names(dataset: Dataset) -> Sequence[str]:
     return dataset.splits["train"] if dataset.splits else dataset.names
 
 
-def try_one_sample(
-    data: PreparedData, auxiliary: Mapping[str, Auxiliary], sizing: Sizing, augment: Augment | None
-) -> None:
+def try_one_sample(data: PreparedData, auxiliary: Mapping[str, Auxiliary], sizing: Sizing, augment: Augment) -> None:
     """Augment one training image and make its targets.
 
     Raises:
         RequestError: The augmentation or a task cannot work with such images.
     """
     sample = sizing.sample(data.dataset.sample(data.splits["train"][0]))
-    if augment is not None:
-        with torch.random.fork_rng(devices=[]):
-            augment(sample, sizing.size)
+    with torch.random.fork_rng(devices=[]):
+        augment(sample, sizing.size)
     Targets(auxiliary, len(data.classes))(sample)
 
 

@@ -24,19 +24,23 @@ def adapted_model(
         model = initial_model(experiment.model, experiment.init_from, experiment.trusted, classes, channels, auxiliary)
         return model, experiment.strategy.adapt(model)
     model = restored_model(resume, experiment.trust, auxiliary)
-    model.report = LoadReport(**(resume.training or {})["report"])
+    model.report = LoadReport(**resume.training["report"])  # type: ignore[index]  # read_request has checked it
     return model, []
 
 
 def planned_model(
-    experiment: Experiment, classes: ClassMap, channels: int, auxiliary: Auxiliaries
+    experiment: Experiment,
+    classes: ClassMap,
+    channels: int,
+    auxiliary: Auxiliaries,
+    resume: Checkpoint | None = None,
 ) -> tuple[Segmenter, list[str]]:
     """`adapted_model` without storage: shapes and names only; its report says which weights are expected.
 
-    `init_from` is read all the same: it is a file of the user's, and what fits of it depends on its content.
+    `init_from` and a resumed run are read all the same: they are the user's files, and what fits depends on them.
     """
-    if experiment.init_from is not None:
-        model, notes = adapted_model(experiment, classes, channels, auxiliary)
+    if experiment.init_from is not None or resume is not None:
+        model, notes = adapted_model(experiment, classes, channels, auxiliary, resume)
         return model.to("meta"), notes
     with Weightless():
         model = new_model(experiment.model, len(classes), channels, auxiliary).to("meta")

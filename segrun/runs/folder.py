@@ -79,7 +79,7 @@ class RunFolder:
         accelerator.wait_for_everyone()
         # other processes read what is there, and keep what they make to themselves
         snapshots = Snapshots(path / "snapshots", writes=main)
-        config = experiment.config.with_dataset(data.measured)
+        config = experiment.config.with_measured(data.measured)
         return cls(path, config, experiment, data, model, accelerator, resumed, snapshots)
 
     def write_start(self, plan: Plan, notes: Sequence[str]) -> None:

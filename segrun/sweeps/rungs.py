@@ -99,7 +99,8 @@ def record_choice(winner: Job, rungs: Sequence[Rung]) -> int:
         The exit status.
     """
     if winner.state != "done":
-        print_line(f"failed: {winner.error}")
+        reason = winner.error if winner.state == "failed" else "repeat the command to continue it"
+        print_line(f"{winner.state}: {reason}")
         return 1
     costs = {job.folder: job.result["cost"] for rung in rungs for job in rung.jobs if job.state == "done"}
     spent = {key: round(sum(cost[key] for cost in costs.values()), 2) for key in ("steps", "seconds")}

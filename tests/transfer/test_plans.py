@@ -20,7 +20,8 @@ from segrun.config.options import option_names
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment, ModelSettings
 from segrun.experiment.model import new_model
-from segrun.experiment.plan import make_plan, validate
+from segrun.experiment.plan import make_plan
+from segrun.experiment.validate import validate
 from segrun.models.backbones.backbone import Weightless
 from segrun.models.segmenter import Segmenter
 from segrun.models.weights.report import LoadReport
