@@ -29,6 +29,8 @@ from segrun.experiment.experiment import Experiment
 from segrun.inference.settings import PredictSettings
 from tests.config.shipped import CONF, OPTIONS, composed
 
+pytestmark = pytest.mark.slow  # a minute; .ci/run includes it
+
 VALUES = (-1, 0, 1e30, math.nan, math.inf, "abc", None, [])
 NUMBERS = (1e30, math.nan, math.inf)  # nonsense for every number
 # numbers that may be negative, and texts that may be any word

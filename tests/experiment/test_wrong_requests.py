@@ -15,6 +15,8 @@ from segrun.config.compose import compose
 from segrun.errors import RequestError
 from tests.conftest import QUICK
 
+pytestmark = pytest.mark.slow  # two minutes; .ci/run includes it
+
 # words → what the message says
 WRONG: dict[str, str] = {
     # the run
