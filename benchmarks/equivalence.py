@@ -231,7 +231,7 @@ def write_images(root: Path, count: int = 30, side: int = 64, square: int = 24) 
         Image.fromarray(mask).save(root / "masks" / f"picture{index:02}.png")
 
 
-# the requests: each runs one side in a folder, and gives what is to be compared by the name of the run
+# each request runs one side in a folder and returns what to compare, by the name of the run
 
 
 def single_run(side: Side, folder: Path, words: list[str]) -> dict[str, Contents]:
@@ -528,7 +528,7 @@ def table(outcomes: Mapping[str, Outcome]) -> str:
 
 @contextlib.contextmanager
 def workplace(keep: Path | None) -> Iterator[Path]:
-    """The folder to keep, which is to be new or empty, or a temporary one."""
+    """The folder to keep, which must be new or empty, or a temporary one."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="equivalence_") as folder:
             yield Path(folder).resolve()

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,9 @@ def ensure_dir(path: Path) -> Path:
     except OSError as error:
         raise RequestError(f"{path}: cannot be written ({error.strerror or error}). Choose another folder.") from error
     return path
+
+
+def timestamped_path(output: str, command: str, label: str = "") -> Path:
+    """<output>/<command>/<date>/<time>_<label>: where a command that is run now leaves its results."""
+    day, clock = time.strftime("%Y-%m-%d %H-%M-%S").split()  # one reading: midnight may pass between two
+    return Path(output).expanduser() / command / day / (f"{clock}_{label}" if label else clock)

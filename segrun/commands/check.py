@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from segrun.data.split.splits import make_splits
 from segrun.device import tune_malloc
 from segrun.errors import RequestError, join_names
 from segrun.experiment.experiment import DataSettings
-from segrun.files import create_dir, write_json, write_text
+from segrun.files import create_dir, timestamped_path, write_json, write_text
 from segrun.ranges import NonNegativeInt
 from segrun.report.html.check_page import CheckedData, check_page, class_table
 from segrun.report.html.page import Picture
@@ -74,18 +73,13 @@ def run(config: Mapping[str, Any]) -> CheckResult:
     data = CheckedData(dataset, scan, splits)
     preview = _preview(dataset, splits.get("train", ()), data_settings, settings.preview)
     name = RecordedConfig(config).dataset_name
-    folder = _folder(settings.output, name)
+    folder = create_dir(timestamped_path(settings.output, "check", name))
     page = check_page(f"segrun check: {name}", data, findings, lines, settings.samples, preview)
     write_text(folder / "index.html", page)
     _write_findings(folder, data, findings)
     result = CheckResult(findings, folder)
     _print(result, [class_table(data)], lines, len(dataset.names))
     return result
-
-
-def _folder(output: str, name: str) -> Path:
-    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    return create_dir(Path(output).expanduser() / "check" / day / f"{clock}_{name}")
 
 
 def _splits(

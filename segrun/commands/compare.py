@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from segrun.comparison.compare import compare
 from segrun.comparison.comparison import Comparison
 from segrun.comparison.runs import find_runs
 from segrun.config.build import to_dataclass
-from segrun.files import create_dir, write_text
+from segrun.files import create_dir, timestamped_path, write_text
 from segrun.report.comparison import all_sentences, failure_lines
 from segrun.report.comparison_tables import comparison_tables, write_csv
 from segrun.report.html.comparison_page import comparison_page
@@ -54,8 +53,7 @@ def run(config: Mapping[str, Any]) -> CompareResult:
     baseline = None if settings.baseline is None else str(settings.baseline)
     runs = find_runs(_words(settings.runs))
     result = compare(runs, _words(settings.by), baseline, _words(settings.choose), settings.draws)
-    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    folder = create_dir(Path(settings.output).expanduser() / "compare" / day / clock)
+    folder = create_dir(timestamped_path(settings.output, "compare"))
     tables = comparison_tables(result)
     lines = [*all_sentences(result), *result.notes, *failure_lines(result)]
     _write(folder, result, tables, lines)

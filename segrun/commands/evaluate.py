@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from segrun.device import make_accelerator
 from segrun.errors import RequestError, join_names
 from segrun.experiment.checkpoint_model import inference_of
 from segrun.experiment.evaluation_data import evaluation_data
-from segrun.files import create_dir, write_json
+from segrun.files import create_dir, timestamped_path, write_json
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.settings import InferenceSettings
 from segrun.metrics import Scores
@@ -74,8 +73,7 @@ def run(config: Mapping[str, Any]) -> EvalResult:
         evaluation = evaluate(
             inference, data.dataset, names, accelerator, batch_size=settings.batch_size, advance=advance
         )
-    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    folder = Path(settings.output).expanduser() / "eval" / day / f"{clock}_{split}"
+    folder = timestamped_path(settings.output, "eval", split)
     if accelerator.is_main_process:
         folder = create_dir(folder)
         _write(folder, settings.checkpoint, split, evaluation)

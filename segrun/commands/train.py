@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from segrun.experiment.request import RunSettings, check_resumable, read_request
 from segrun.experiment.tasks import build_balance
 from segrun.experiment.train_batches import TrainBatches
 from segrun.experiment.training_model import adapted_model
+from segrun.files import timestamped_path
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.inference import Inference
 from segrun.report.metrics_file import MetricsFile
@@ -76,7 +76,8 @@ def run(config: Mapping[str, Any]) -> TrainResult | None:
     request = read_request(config)
     if request.folder is not None:
         return train(request.experiment, request.folder, request.resume)
-    return train(request.experiment, run_folder(request.experiment.config, request.settings.output), new=True)
+    folder = timestamped_path(request.settings.output, "train", request.experiment.config.label)
+    return train(request.experiment, folder, new=True)
 
 
 def run_as_job(config: Mapping[str, Any], command: str) -> None:
@@ -97,12 +98,6 @@ def run_as_job(config: Mapping[str, Any], command: str) -> None:
         return train(Experiment.from_config(config), folder, resume)
 
     run_job(recorded, folder, job)
-
-
-def run_folder(config: RecordedConfig, output: str) -> Path:
-    """outputs/train/<date>/<time>_<dataset>_<backbone>_<head>_<strategy>"""
-    day, clock = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
-    return Path(output).expanduser() / "train" / day / f"{clock}_{config.label}"
 
 
 def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None, new: bool = False) -> TrainResult:

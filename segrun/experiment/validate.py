@@ -59,8 +59,9 @@ def check_forward(experiment: Experiment, data: PreparedData, model: Segmenter, 
     """
     size = tuple(experiment.data.sizing.size or min(data.train_scan.sizes))
     batch = torch.zeros((images, data.channels, *size), device="meta")
+    parts = model.parts()
     for phase in plan.phases:
-        set_modes(model, model.parts(), phase)
+        set_modes(model, parts, phase)
         forward(model, batch, experiment.trainer)
 
 

@@ -19,13 +19,11 @@ from segrun.models.segmenter import Segmenter
 from segrun.report.plots.run import save_class_bars, save_confusion, save_curves
 from segrun.report.result import print_result
 from segrun.report.samples import save_samples
-from segrun.runs.candidates import try_candidates
+from segrun.runs.candidates import Score, try_candidates
 from segrun.runs.drift import drift, feature_similarity
 from segrun.runs.folder import RunFolder
 from segrun.transfer.plan import Plan
 from segrun.types import Batch
-
-Score = Callable[..., Evaluation]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def run_rules(
         scan: Records of all its images.
         splits: The images by split; damaged ones are left out.
         rules: See `Rules`.
-        sizing: How the images reach the network, if that is to be judged.
+        sizing: How the images reach the network; None: not checked.
 
     Returns:
         The findings, errors first.

@@ -26,7 +26,7 @@ class Evidence:
         scan: Records of all images, including damaged ones.
         splits: The images that can be read, by split.
         limits: See `Limits`.
-        sizing: How the images reach the network, if that is to be judged.
+        sizing: How the images reach the network; None: not checked.
     """
 
     data: Dataset

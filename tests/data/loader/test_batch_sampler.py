@@ -25,7 +25,7 @@ def test_every_batch_is_full_also_with_fewer_images_than_a_batch_holds() -> None
     batches = taken(EndlessBatchSampler(3, 8, seed=0), 3)
     assert [len(batch) for batch in batches] == [8, 8, 8]
     keys = [key for batch in batches for key in batch]
-    assert len(set(keys)) == 24  # the same image comes again in another pass, augmented anew
+    assert len(set(keys)) == 24  # the same image comes again in another pass, with other augmentation
     assert sorted(keys) == [(pass_index, i) for pass_index in range(8) for i in range(3)]
 
 
