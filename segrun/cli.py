@@ -3,6 +3,7 @@ is instant."""
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -44,6 +45,7 @@ Shell completion: eval "$(segrun -sc install=bash)"
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Exit status: 0 success, 1 failure, 2 wrong request, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    gc.disable()  # What imports allocate stays. To look for garbage in it takes a fifth of the time of `segrun plan`.
     try:
         sys.exit(dispatch(words))
     except (SegrunError, Interrupted) as error:
@@ -55,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
     except Exception as error:
         fail(SegrunError(f"{type(error).__name__}: {str(error).strip() or 'no message'}"), hint=True)
+    finally:
+        gc.enable()
 
 
 def fail(error: SegrunError | Interrupted, hint: bool = False) -> NoReturn:
@@ -111,6 +115,7 @@ class HydraJob:
         result: int | Exception
         try:
             module = importlib.import_module(f"segrun.commands.{COMMANDS[self.command][1]}")
+            gc.enable()
             result = getattr(module.run(to_dict(with_choices(config))), "status", 0)
         except Exception as error:
             result = error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
+import scipy
 from torch import Tensor
 
 from segrun.data.sizing import Sizing
@@ -70,7 +70,7 @@ def copy_paste(sample: Sample, draw_partner: DrawPartner) -> Sample:
     for label in np.unique(mask):
         if label in (0, VOID):
             continue
-        regions, count = ndimage.label(mask == label, np.ones((3, 3)))
+        regions, count = scipy.ndimage.label(mask == label, np.ones((3, 3)))
         chosen = torch.rand(count + 1).numpy() < 0.5
         chosen[0] = False  # region 0 is the rest of the mask
         pasted |= chosen[regions]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -63,6 +64,9 @@ class Shapes(Dataset):
             split: tuple(f"{split}-{index:03}" for index in range(count)) for split, count in counts.items() if count
         }
         self.names = tuple(name for names in self.splits.values() for name in names)
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        return (Path(__file__),)  # a picture depends on this file and the settings
 
     def image(self, name: str) -> Tensor:
         return torch.from_numpy(_draw_picture(name, self.size, self.objects, self.seed)[0])

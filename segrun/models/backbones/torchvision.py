@@ -121,7 +121,7 @@ class TorchvisionBackbone(Backbone):
                 )
         for paths, before, after in dilations:
             dilate(self, paths, before, after)
-        self.levels = measured_levels(self)
+        self.levels = tuple(Level(level.channels, min(level.stride, output_stride)) for level in self.levels)
 
     def _dilations(self, output_stride: int) -> list[tuple[Sequence[str], int, int]]:
         """Of each stage beyond the stride: its paths, and its dilation before and after the stride that it loses."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from annotated_types import Ge, Le
-from scipy.ndimage import maximum_filter, minimum_filter
+import scipy
 from torch import Tensor
 
 from segrun.models.backbones.backbone import Level
@@ -57,9 +57,9 @@ class Boundary(Auxiliary):
         mask, size = sample.mask.numpy(), 2 * self.width + 1
         labelled = mask != VOID
         # lowest and highest class in the window around each pixel; repeating the border adds no other class
-        lowest = minimum_filter(mask, size, mode="nearest")  # VOID is above all classes
-        highest = maximum_filter(np.where(labelled, mask, 0), size, mode="nearest")
-        window_labelled = minimum_filter(labelled, size, mode="nearest")
+        lowest = scipy.ndimage.minimum_filter(mask, size, mode="nearest")  # VOID is above all classes
+        highest = scipy.ndimage.maximum_filter(np.where(labelled, mask, 0), size, mode="nearest")
+        window_labelled = scipy.ndimage.minimum_filter(labelled, size, mode="nearest")
         boundary = labelled & (highest > lowest)
         target = np.where(boundary, 1, np.where(window_labelled, 0, VOID))
         return torch.from_numpy(target.astype(np.uint8))

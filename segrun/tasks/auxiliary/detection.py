@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,9 +117,9 @@ class Detection(Auxiliary):
 
     def _components(self, mask: NDArray[np.uint8], classes: int) -> Iterator[Component]:
         for class_index in self._object_classes(classes):
-            numbers, _ = label(mask == class_index, np.ones((3, 3)))
+            numbers, _ = scipy.ndimage.label(mask == class_index, np.ones((3, 3)))
             areas = np.bincount(numbers.ravel())[1:]
-            for area, (rows, columns) in zip(areas.tolist(), find_objects(numbers), strict=True):
+            for area, (rows, columns) in zip(areas.tolist(), scipy.ndimage.find_objects(numbers), strict=True):
                 if area >= self.smallest:
                     yield Component(area, class_index, rows, columns)
 

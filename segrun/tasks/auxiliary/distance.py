@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,7 +60,7 @@ class Distance(Auxiliary):
         target = np.full(mask.shape, np.nan, np.float32)
         margin = math.ceil(self.reach)  # pixels further away cannot change the target
         labels = np.where(mask == VOID, 0, mask.astype(np.int32) + 1)
-        for class_index, box in enumerate(find_objects(labels)):
+        for class_index, box in enumerate(scipy.ndimage.find_objects(labels)):
             if box is None:
                 continue
             window = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
@@ -81,5 +81,5 @@ def _distance_to(pixels: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(H, W): the distance of each pixel to the nearest true one; infinite if there is none."""
     if not pixels.any():
         return np.full(pixels.shape, np.inf)
-    distances: NDArray[np.float64] = distance_transform_edt(~pixels)
+    distances: NDArray[np.float64] = scipy.ndimage.distance_transform_edt(~pixels)
     return distances
