@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import scipy
+import torch
 from torch import Tensor
 
 from segrun.data.sizing import Sizing

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
+import scipy
 import torch
 from annotated_types import Ge, Le
-import scipy
 from torch import Tensor
 
 from segrun.models.backbones.backbone import Level
