@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from segrun.engine.signals import sigterm_interrupts
 from segrun.errors import Interrupted, RequestError, SegrunError, suggest
+from segrun.names import visible
 
 # command -> (its primary config in conf/, its module in segrun.commands, what it does)
 COMMANDS = {
@@ -41,13 +43,22 @@ Flags of every command: --help (groups and options), --cfg job, --info, -m, --co
 Shell completion: eval "$(segrun -sc install=bash)"
 """
 
+EXIT_STATUS = """exit status:
+  0    success
+  1    failure, such as a full disk, too little memory, a failed job of a sweep, an image that predict cannot read, or
+       errors that check has found
+  2    the request or the data are wrong
+  130  interrupted by Ctrl-C or SIGTERM; what can be continued is saved
+"""
+
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point. Exit status: 0 success, 1 failure, 2 wrong request, 130 interrupted."""
+    """Entry point. `EXIT_STATUS` names the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     gc.disable()  # What imports allocate stays. To look for garbage in it takes a fifth of the time of `segrun plan`.
     try:
-        sys.exit(dispatch(words))
+        with sigterm_interrupts():
+            sys.exit(dispatch(words))
     except (SegrunError, Interrupted) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -64,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
 def fail(error: SegrunError | Interrupted, hint: bool = False) -> NoReturn:
     if os.environ.get("SEGRUN_DEBUG") == "1":
         raise error
-    print(f"segrun: {error}", file=sys.stderr)
+    print(visible(f"segrun: {error}"), file=sys.stderr)
     if hint:
         print("This is not an error that segrun knows; SEGRUN_DEBUG=1 shows where it occurred.", file=sys.stderr)
     sys.exit(error.status)
@@ -87,7 +98,7 @@ def dispatch(words: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         from segrun.config.help import explain
 
-        print(explain(command, COMMANDS[command], rest))
+        print(visible(explain(command, COMMANDS[command], rest)))
         return 0
     return run_hydra(command, rest)
 
@@ -95,7 +106,7 @@ def dispatch(words: list[str]) -> int:
 def overview() -> str:
     lines = ["segrun: transfer learning in image segmentation", "", "usage: segrun <command> [key=value …] [flags]", ""]
     lines += [f"  {name:<9}{does}" for name, (_, _, does) in COMMANDS.items()]
-    return "\n".join([*lines, "", EXAMPLES.rstrip()])
+    return "\n".join([*lines, "", EXAMPLES, EXIT_STATUS.rstrip()])
 
 
 class HydraJob:
@@ -116,7 +127,8 @@ class HydraJob:
         try:
             module = importlib.import_module(f"segrun.commands.{COMMANDS[self.command][1]}")
             gc.enable()
-            result = getattr(module.run(to_dict(with_choices(config))), "status", 0)
+            with sigterm_interrupts():  # in another process, `main` has not seen to it
+                result = getattr(module.run(to_dict(with_choices(config))), "status", 0)
         except Exception as error:
             result = error
         if not in_multirun():  # there, the sweeper collects them

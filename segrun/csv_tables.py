@@ -1,12 +1,53 @@
-"""CSV files of the user, whose header names the columns."""
+"""CSV files: those that segrun writes, and those of the user.
+
+A spreadsheet computes a cell that begins with `=`, `+`, `-` or `@`. An apostrophe is written before such a text, as
+OWASP recommends ("CSV injection"), and removed when the file is read. Numbers stay numbers.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from segrun.errors import RequestError
+from segrun.files import atomic_write
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file atomically. No cell is a formula to a spreadsheet, whatever images and classes are named."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([_neutralised(cell) for cell in row] for row in (header, *rows))
+
+
+def parse_table(text: str) -> list[list[str]]:
+    """The rows of a CSV file that `write_table` or an older version wrote, the header first.
+
+    Raises:
+        csv.Error: It is not CSV.
+    """
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    return [[_original(cell) for cell in row] for row in rows] if "'" in text else rows
+
+
+def _neutralised(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def _original(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def read_rows(file: Path, columns: Sequence[str], key: str) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -31,7 +72,7 @@ def read_rows(file: Path, columns: Sequence[str], key: str) -> Iterator[tuple[in
             if not set(columns) <= set(header):
                 raise RequestError(f"{file}:1: the header must name the columns {names}: {','.join(columns)}")
             for row in table:
-                values = tuple((row[column] or "").strip() for column in columns)
+                values = tuple(_original((row[column] or "").strip()) for column in columns)
                 too_long = None in row  # where csv puts values beyond the last column
                 if too_long or not all(values):
                     raise RequestError(

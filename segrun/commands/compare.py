@@ -14,6 +14,7 @@ from segrun.comparison.comparison import Comparison
 from segrun.comparison.runs import find_runs
 from segrun.config.build import to_dataclass
 from segrun.files import create_dir, timestamped_path, write_text
+from segrun.names import visible
 from segrun.report.comparison import all_sentences, failure_lines
 from segrun.report.comparison_tables import comparison_tables, write_csv
 from segrun.report.html.comparison_page import comparison_page
@@ -65,7 +66,7 @@ def run(config: Mapping[str, Any]) -> CompareResult:
 def _write(folder: Path, result: Comparison, tables: Sequence[Table], lines: Sequence[str]) -> None:
     listing = "".join(f"- {line}\n" for line in lines)
     markdown = [f"{table.title}\n\n{table.markdown()}" for table in tables]
-    write_text(folder / "table.md", "\n".join([listing, *markdown]))
+    write_text(folder / "table.md", visible("\n".join([listing, *markdown])))
     write_text(folder / "table.tex", "\n".join(f"% {table.title}\n{table.latex()}" for table in tables))
     write_csv(folder / "table.csv", result)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 import json
 import math
 import os
@@ -19,6 +18,7 @@ import yaml
 from segrun.comparison.iou import Counts
 from segrun.config.legacy import translate
 from segrun.config.recorded import RecordedConfig
+from segrun.csv_tables import parse_table
 from segrun.errors import DataError, RequestError
 
 RESULT_FILE, CONFIG_FILE, ERROR_FILE = "result.json", "config.yaml", "error.txt"
@@ -111,7 +111,7 @@ class Run:
 
 def _parse_scores(text: str) -> tuple[EvaluationSet, Counts]:
     """The test set in the order of the file, and its counts. `text` holds one line per image and class."""
-    _, *rows = csv.reader(io.StringIO(text, newline=""))
+    _, *rows = parse_table(text)
     image_column, class_column, *count_columns = zip(*rows, strict=True)
     images, classes = tuple(dict.fromkeys(image_column)), tuple(dict.fromkeys(class_column))
     counts = np.array([[int(value) for value in column] for column in count_columns[:3]], np.int64)

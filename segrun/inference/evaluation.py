@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from segrun.csv_tables import write_table
 from segrun.data.dataset import Dataset
 from segrun.device import gather_objects
-from segrun.files import atomic_write
 from segrun.inference.batching import group_by_size, read_ahead
 from segrun.inference.inference import Inference
 from segrun.metrics import Scores, confusion
@@ -44,12 +43,12 @@ class Evaluation:
 
     def write_csv(self, path: Path) -> None:
         """Write the counts, with one row per image and class."""
-        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("image", "class", "tp", "fp", "fn"))
-            for name, counts in zip(self.names, self.counts.tolist(), strict=True):
-                for class_name, (tp, fp, fn) in zip(self.scores.classes, counts, strict=True):
-                    writer.writerow((name, class_name, tp, fp, fn))
+        rows = (
+            (name, class_name, *class_counts)
+            for name, counts in zip(self.names, self.counts.tolist(), strict=True)
+            for class_name, class_counts in zip(self.scores.classes, counts, strict=True)
+        )
+        write_table(path, ("image", "class", "tp", "fp", "fn"), rows)
 
 
 @dataclass

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 
 from segrun.comparison.comparison import Comparison
 from segrun.comparison.scoring import COSTS, CellResult
 from segrun.comparison.significance import Difference, Estimate
-from segrun.files import atomic_write
+from segrun.csv_tables import write_table
 from segrun.report.formats import percent
 from segrun.report.table import Table
 
@@ -99,25 +98,25 @@ def write_csv(path: Path, comparison: Comparison) -> None:
         *comparison.by, "runs", "failed", "miou", "low", "high", "difference", "difference_low", "difference_high",
         "p", "p_holm", "rank", "wins", *COSTS, *(f"iou_{name}" for name in comparison.evaluation_set.classes),
     )  # fmt: skip
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        for result in comparison.results:
-            numbers = _csv_numbers(result, len(comparison.evaluation_set.classes))
-            texts = ("" if number is None or math.isnan(number) else number for number in numbers)
-            writer.writerow((*result.key, len(result.cell.runs), len(result.cell.failed), *texts))
+    num_classes = len(comparison.evaluation_set.classes)
+    rows = (
+        (*result.key, len(result.cell.runs), len(result.cell.failed), *_csv_numbers(result, num_classes))
+        for result in comparison.results
+    )
+    write_table(path, head, rows)
 
 
-def _csv_numbers(result: CellResult, num_classes: int) -> list[float | None]:
-    """The numbers of a cell in the order of the CSV's columns, from miou on."""
+def _csv_numbers(result: CellResult, num_classes: int) -> Iterator[float | str]:
+    """The numbers of a cell in the order of the CSV's columns, from miou on; empty where there is none."""
     score, gap = result.score, result.difference
-    return [
+    numbers = [
         *((score.mean, score.low, score.high) if score else (None,) * 3),
         *((gap.mean, gap.low, gap.high, gap.p_value, result.corrected_p) if gap else (None,) * 5),
         *((result.rank, result.wins) if score else (None,) * 2),
         *(result.cost.get(key) for key in COSTS),
         *(result.class_ious or (None,) * num_classes),
     ]
+    return ("" if number is None or math.isnan(number) else number for number in numbers)
 
 
 def score_text(score: Estimate | None) -> str:

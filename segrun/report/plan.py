@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from segrun.models.parts import ALL, Parts
 from segrun.models.weights.report import LoadReport
+from segrun.report.terminal import PlainConsole
 from segrun.transfer.plan import PartSettings, Phase, Plan
 
 NARROWEST, LABELS_WIDTH, PHASE_WIDTH = 110, 40, 16  # characters
@@ -82,11 +82,11 @@ def plan_text(plan: Plan, parts: Parts, lr: float, report: LoadReport, notes: Se
         notes: Notes of the strategy.
     """
     text = io.StringIO()
-    console = Console(file=text, width=max(NARROWEST, LABELS_WIDTH + PHASE_WIDTH * len(plan.phases)))
+    console = PlainConsole(text, max(NARROWEST, LABELS_WIDTH + PHASE_WIDTH * len(plan.phases)))
     console.print(plan_table(plan, parts, lr, report.expected))
     lines = [f"weights: {report}", *(f"strategy: {note}" for note in notes)]
     if report.expected:
         lines.insert(0, "loaded: these shares are expected, because segrun plan reads no weights")
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return text.getvalue()

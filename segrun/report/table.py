@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 
 from rich.table import Table as RichTable
-from rich.text import Text
+
+from segrun.names import visible_name
 
 _LATEX_ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
@@ -18,11 +19,19 @@ LATEX = str.maketrans(_LATEX_ESCAPES)
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text. The first column is left-aligned and holds words, the others hold numbers."""
+    """A table of text. The first column is left-aligned and holds words, the others hold numbers.
+
+    Control characters in cells are shown escaped in every format.
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible_name(self.title))
+        object.__setattr__(self, "head", tuple(map(visible_name, self.head)))
+        object.__setattr__(self, "rows", tuple(tuple(map(visible_name, row)) for row in self.rows))
 
     def html(self) -> str:
         rows = [_html_row(self.head, "th"), *(_html_row(row, "td") for row in self.rows)]
@@ -41,12 +50,12 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def rich(self) -> RichTable:
-        """The table for the terminal."""
-        table = RichTable(title=Text(self.title), title_justify="left")
+        """The table for the terminal, that is for `segrun.report.terminal.console()`."""
+        table = RichTable(title=self.title, title_justify="left")
         for index, column in enumerate(self.head):
-            table.add_column(Text(column), justify="right" if index else "left")
+            table.add_column(column, justify="right" if index else "left")
         for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))  # not as markup: a class may be named [a]
+            table.add_row(*row)
         return table
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from segrun.config.build import to_dataclass
 from segrun.config.compose import in_other_process
@@ -27,6 +27,7 @@ from segrun.config.recorded import RecordedConfig
 from segrun.errors import Interrupted, RequestError, SegrunError
 from segrun.experiment.request import RunSettings
 from segrun.files import ensure_dir, write_text
+from segrun.names import visible
 from segrun.report.formats import percent
 from segrun.report.terminal import console, print_line
 
@@ -99,7 +100,7 @@ def run_job(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> N
     overrides = config.overrides
     (folder / ERROR).unlink(missing_ok=True)
     with _own_log(overrides, folder) if in_other_process() else contextlib.nullcontext():
-        console().rule(escape(" ".join(overrides)) or "defaults", style="dim")
+        console().rule(" ".join(overrides) or "defaults", style="dim")
         try:
             train()
         except Exception as error:
@@ -109,7 +110,7 @@ def run_job(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> N
             ensure_dir(folder)
             if not (folder / "config.yaml").is_file():
                 write_text(folder / "config.yaml", config.to_yaml())
-            write_text(folder / ERROR, text + "\n")
+            write_text(folder / ERROR, visible(text) + "\n")
             print_line(f"failed: {text}", "red")
 
 
@@ -120,7 +121,7 @@ def _own_log(overrides: Sequence[str], folder: Path) -> Iterator[None]:
     multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]  # joblib's own starts no others
     terminal, name = sys.stdout, " ".join(overrides) or "defaults"
     ensure_dir(folder)
-    print(f"started: {name}", file=terminal, flush=True)
+    print(visible(f"started: {name}"), file=terminal, flush=True)
     with (
         (folder / LOG).open("a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
@@ -132,7 +133,7 @@ def _own_log(overrides: Sequence[str], folder: Path) -> Iterator[None]:
             if _sweep_ended.is_set():
                 os._exit(Interrupted.status)  # joblib's worker would wait for more jobs and keep the device's memory
             raise
-    print(f"{Job((), folder).state}: {name}", file=terminal, flush=True)
+    print(visible(f"{Job((), folder).state}: {name}"), file=terminal, flush=True)
 
 
 _sweep_ended = threading.Event()
@@ -170,13 +171,13 @@ def print_summary(jobs: Sequence[Job], requested: int) -> int:
     """
     title = f"{len(jobs)} jobs" + (f" for {requested} requests, some for the same run" if requested > len(jobs) else "")
     table = Table("job", "val mIoU", "test mIoU", "trained", "seconds", "", title=title, title_justify="left")
-    names = [escape(name) or "defaults" for name in distinct_names(jobs)]
+    names = [name or "defaults" for name in distinct_names(jobs)]
     for job, name in zip(jobs, names, strict=True):
         table.add_row(name, *_row(job))
     console().print(table)
     failed = [(job, name) for job, name in zip(jobs, names, strict=True) if job.state == "failed"]
     for job, name in failed:
-        console().print(f"failed: {name}: {escape(job.error)}", style="red")
+        console().print(f"failed: {name}: {job.error}", style="red")
     if failed:
         print_line(f"{len(failed)} of {len(jobs)} jobs failed; the same command with retry=true runs them again.")
     folder = jobs[0].folder.parent
@@ -186,9 +187,9 @@ def print_summary(jobs: Sequence[Job], requested: int) -> int:
     return 1 if failed else 0
 
 
-def _row(job: Job) -> list[str]:
+def _row(job: Job) -> list[str | Text]:
     if job.state != "done":
-        return ["", "", "", "", "[red]failed[/]" if job.state == "failed" else job.state]
+        return ["", "", "", "", Text("failed", style="red") if job.state == "failed" else job.state]
     result = job.result
     cost = result["cost"]
     scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from segrun.errors import RequestError
 from segrun.experiment.experiment import Experiment
@@ -78,8 +78,8 @@ def print_rung(rungs: Sequence[Rung]) -> None:
     for index in [*scores, *unscored]:
         kept = "is trained" if len(remaining) == 1 else "continues"
         fate = kept if index in remaining else "dropped"
-        state = fate if index in scores else f"[red]{rung.jobs[index].state}[/]"
-        table.add_row(escape(names[index]), percent(scores.get(index)), state)
+        state = fate if index in scores else Text(rung.jobs[index].state, style="red")
+        table.add_row(names[index], percent(scores.get(index)), state)
     console().print(table)
     for name, job in zip(names, rung.jobs, strict=True):
         if job.state == "failed":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import re
+from collections.abc import Callable
+
+import pytest
 
 from segrun.report.table import Table
+from segrun.report.terminal import console
 
 TABLE = Table("scores <b>", ("strategy", "a|b"), [("my_own & [x]", "< 0.001"), (r"~\^", "5 %")])
 
@@ -26,7 +30,13 @@ def test_latex_escapes_its_commands() -> None:
     assert lines[5] == r"\textasciitilde{}\textbackslash{}\textasciicircum{} & 5 \% \\"
 
 
-def test_the_terminal_reads_no_markup_into_names() -> None:
-    console = Console(width=80, record=True)
-    console.print(TABLE.rich())
-    assert "my_own & [x]" in console.export_text()
+def test_the_terminal_reads_no_markup_into_names(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(TABLE.rich())
+    assert "my_own & [x]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("written", [Table.markdown, Table.latex, Table.html])
+def test_control_characters_in_cells_are_escaped_in_every_format(written: Callable[[Table], str]) -> None:
+    text = written(Table("t\x9b", ("a\x07", "b"), [("\x1b[2J", "x\u202ey\nz")]))
+    assert not re.search("[\x07\x1b\x9b\u202e]", text)
+    assert "u001b[2J" in text and "u000az" in text

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segrun.names import visible
 from segrun.report.table import Table
 
 STYLE = """
@@ -99,7 +100,7 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The HTML of a page."""
+    """The HTML of a page. Control characters in any of its texts are shown escaped."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     body = f"<h1>{escape(title)}</h1>{''.join(section.html() for section in sections)}"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return visible(f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n')
