@@ -6,13 +6,26 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from segrun.errors import SegrunError
+from segrun.checkpoints.checkpoint import load_tensors, save_tensors
+from segrun.errors import RequestError, SegrunError
 from segrun.files import atomic_write
 from segrun.models.parts import Weights
+from segrun.schema import check_content
 
 START = "start"  # the snapshot of all weights before the first step
+
+
+class _StoredWeights(dict[str, Tensor]):
+    """The tensors of a snapshot file; one that the file lacks is an error that names both."""
+
+    def __init__(self, path: Path, weights: Weights) -> None:
+        super().__init__(weights)
+        self.path = path
+
+    def __missing__(self, name: str) -> Tensor:
+        raise SegrunError(f"{self.path}: {name}: is missing, and the run cannot continue without it. Start a new run.")
 
 
 class Snapshots:
@@ -58,12 +71,13 @@ class Snapshots:
         if not path.is_file():
             return None
         try:
-            weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
+            weights = load_tensors(path)
+            check_content(weights, Weights, str(path), "")
+        except RequestError as error:
             raise SegrunError(
                 f"{path}: cannot be read, and the run cannot continue without it. Start a new run."
             ) from error
-        return weights
+        return _StoredWeights(path, weights)
 
     def _create(self, name: str, make: Callable[[], Weights] | None) -> Weights:
         if make is None:
@@ -74,5 +88,5 @@ class Snapshots:
         if self.folder is not None and self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / f"{name}.pt") as temporary:
-                torch.save(weights, temporary)
+                save_tensors(weights, temporary)
         return weights

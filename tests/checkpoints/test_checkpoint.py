@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from segrun.checkpoints.checkpoint import VERSION, Checkpoint, read, write
 from segrun.engine.progress import Progress
-from segrun.errors import RequestError
+from segrun.errors import DataError, RequestError
 from segrun.files import atomic_write, ensure_dir, write_json, write_text
 from segrun.types import ClassMap
 
@@ -27,9 +28,18 @@ class Code:
 def checkpoint(**changed: Any) -> Checkpoint:
     return Checkpoint(
         **{
-            "weights": {"conv.weight": torch.arange(6.0).view(2, 3), "norm.num_batches_tracked": torch.tensor(7)},
+            "weights": {
+                "mean": torch.zeros(3),
+                "conv.weight": torch.arange(6.0).view(2, 3),
+                "norm.num_batches_tracked": torch.tensor(7),
+            },
             "config": {
                 "backbone": {"_target_": "segrun.x.Y", "levels": [1, 2]},
+                "head": {},
+                "strategy": {},
+                "dataset": {"_target_": "segrun.x.Z"},
+                "sizing": {},
+                "trainer": {"channels_last": "auto"},
                 "names": {"head": "unet"},
                 "none": None,
             },
@@ -88,15 +98,95 @@ def test_a_truncated_checkpoint_is_refused(share: float) -> None:
     content = Path("best.ckpt").read_bytes()
     Path("best.ckpt").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(
-        RequestError, match=r"best\.ckpt: cannot be read as a checkpoint \(truncated or no checkpoint\)"
+        RequestError, match=r"best\.ckpt: (is damaged or truncated|cannot be read .*\(truncated or no checkpoint\))"
     ):
         read("best.ckpt")
+
+
+def test_any_flipped_bit_is_refused() -> None:
+    write(Path("best.ckpt"), checkpoint())
+    content = Path("best.ckpt").read_bytes()
+    bits = 8 * len(content)
+    for bit in (*range(32), *range(32, bits, 97), *range(bits - 8 * 43, bits, 3)):  # the ends hold what decides
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        Path("damaged.ckpt").write_bytes(damaged)
+        with pytest.raises(RequestError, match=r"damaged\.ckpt: (is damaged or truncated|cannot be read)"):
+            read("damaged.ckpt")
+
+
+def test_every_shorter_file_is_refused() -> None:
+    write(Path("best.ckpt"), checkpoint())
+    content = Path("best.ckpt").read_bytes()
+    for length in (*range(0, len(content), 11), *range(len(content) - 43, len(content))):
+        Path("short.ckpt").write_bytes(content[:length])
+        with pytest.raises(RequestError, match=r"short\.ckpt: (is damaged or truncated|cannot be read)"):
+            read("short.ckpt")
+
+
+def test_a_checkpoint_of_an_older_segrun_has_no_checksum_and_is_read() -> None:
+    write(Path("best.ckpt"), checkpoint())
+    torch.save(torch.load("best.ckpt", weights_only=True), "old.ckpt")
+    assert same(checkpoint(), read("old.ckpt"))
+
+
+def test_other_programs_read_a_file_with_a_checksum() -> None:
+    write(Path("best.ckpt"), checkpoint())
+    assert zipfile.ZipFile("best.ckpt").testzip() is None
+    assert torch.load("best.ckpt", weights_only=True)["epoch"] == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, dtype: torch.dtype) -> None:
+    weights = dict(checkpoint().weights)
+    write(Path("large.ckpt"), checkpoint(weights={**weights, "large": torch.full((9,), torch.finfo(dtype).max)}))
+    assert float(read("large.ckpt").weights["large"].max()) == torch.finfo(dtype).max  # only their sum is infinite
+    weights["head.bias"] = torch.tensor([1.0, value], dtype=dtype)
+    write(Path("last.ckpt"), checkpoint(weights=weights))
+    with pytest.raises(DataError) as refused:
+        read("last.ckpt")
+    assert str(refused.value) == (
+        "last.ckpt: the training diverged: the tensor head.bias is not finite. Start a new run with a lower "
+        "optimizer.lr."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("weights.conv.weight", "x", "weights.conv.weight: must be an instance of Tensor, not 'x'"),
+        ("weights.mean", None, "weights.mean: must be an instance of Tensor, not None"),
+        ("config.trainer", None, "config.trainer: must be a mapping, not None"),
+        ("config.dataset._target_", ..., "config.dataset._target_: is missing"),
+        ("classes.palette", [[1, 2]], "classes.palette.0: Value should have at least 3 items"),
+        ("splits.train", "abc", "splits.train: must be a list, not 'abc'"),
+        ("epoch", "4", "epoch: must be an integer, not '4'"),
+        ("epoch", ..., "epoch: is missing"),
+        ("segrun", "1", "segrun: must be an integer, not '1'"),
+    ],
+)
+def test_a_missing_or_mistyped_key_is_named(key: str, value: Any, message: str) -> None:
+    write(Path("best.ckpt"), checkpoint())
+    content = torch.load("best.ckpt", weights_only=True)
+    group, words = content, key.split(".") if not key.startswith("weights") else key.split(".", 1)
+    for word in words[:-1]:
+        group = group[word]
+    if value is ...:
+        del group[words[-1]]
+    else:
+        group[words[-1]] = value
+    torch.save(content, "best.ckpt")
+    with pytest.raises(DataError) as refused:
+        read("best.ckpt")
+    assert str(refused.value).startswith(f"best.ckpt: {message}")
+    assert str(refused.value).endswith(". Use another checkpoint, or train again.")
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x80\x02.", b"Rhello\n.", b"PK\x03\x04" + b"x" * 99, b"\x00" * 64])
 def test_a_file_of_something_else_is_refused(content: bytes) -> None:
     Path("x.ckpt").write_bytes(content)
-    with pytest.raises(RequestError, match=r"x\.ckpt: cannot be read as a checkpoint"):
+    with pytest.raises(RequestError, match=r"x\.ckpt: (is damaged|cannot be read as a checkpoint)"):
         read("x.ckpt")
 
 
