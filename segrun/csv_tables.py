@@ -15,21 +15,26 @@ from pathlib import Path, PurePosixPath
 from segrun.errors import RequestError
 from segrun.files import atomic_write
 
+NAME_ERRORS = "surrogateescape"  # a file name that is not UTF-8 keeps its bytes
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file atomically. No cell is a formula to a spreadsheet, whatever images and classes are named."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=NAME_ERRORS) as file,
+    ):
         csv.writer(file).writerows([_neutralised(cell) for cell in row] for row in (header, *rows))
 
 
-def parse_table(text: str) -> list[list[str]]:
+def parse_table(content: bytes) -> list[list[str]]:
     """The rows of a CSV file that `write_table` or an older version wrote, the header first.
 
     Raises:
         csv.Error: It is not CSV.
     """
+    text = content.decode(errors=NAME_ERRORS)
     rows = list(csv.reader(io.StringIO(text, newline="")))
     return [[_original(cell) for cell in row] for row in rows] if "'" in text else rows
 

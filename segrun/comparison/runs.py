@@ -95,10 +95,10 @@ class Run:
         """
         path = self.folder / "scores.csv"
         try:
-            text = path.read_bytes().decode()
-            if not text.endswith("\n"):
+            content = path.read_bytes()
+            if not content.endswith(b"\n"):
                 raise ValueError("its last line is cut off")
-            test_set, counts = _parse_scores(text)
+            test_set, counts = _parse_scores(content)
             expected = self.num_images(self.scored_split)
             if len(test_set.images) != expected:
                 raise ValueError(f"{len(test_set.images)} of {expected} images")
@@ -109,9 +109,9 @@ class Run:
         return EvaluationSet(images, test_set.classes), counts[order]
 
 
-def _parse_scores(text: str) -> tuple[EvaluationSet, Counts]:
-    """The test set in the order of the file, and its counts. `text` holds one line per image and class."""
-    _, *rows = parse_table(text)
+def _parse_scores(content: bytes) -> tuple[EvaluationSet, Counts]:
+    """The test set in the order of the file, and its counts. `content` holds one line per image and class."""
+    _, *rows = parse_table(content)
     image_column, class_column, *count_columns = zip(*rows, strict=True)
     images, classes = tuple(dict.fromkeys(image_column)), tuple(dict.fromkeys(class_column))
     counts = np.array([[int(value) for value in column] for column in count_columns[:3]], np.int64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,11 +73,13 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def in_multirun() -> bool:
-    """Whether this process runs jobs of a sweep."""
+    """Whether this process runs jobs of a sweep of segrun. A caller of `segrun.train` may have a sweep of their own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return any(source.path == str(conf_dir()) for source in HydraConfig.get().runtime.config_sources)
 
 
 def in_other_process() -> bool:
@@ -95,15 +98,29 @@ def known_keys(name: str) -> tuple[str, ...]:
 
 def _composed(name: str, overrides: Sequence[str], single: bool) -> DictConfig:
     from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
 
     refuse_old_names(overrides)
     refuse_unknown_additions(overrides, partial(known_keys, name))
-    GlobalHydra.instance().clear()
     errors = explained(overrides, partial(known_keys, name), option_names)
-    with errors, initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with _own_hydra(), errors, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose(name, [quoted(word) for word in overrides], return_hydra_config=True)
     if single and config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
         words = " ".join(overrides)
         raise RequestError(f"{words}: asks for several trainings. Use the command line: segrun {name} -m …")
     return without_hydra(config)
+
+
+@contextlib.contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Inside, Hydra is not initialized; afterwards it is as the caller left it, also after an error."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.version import VersionBase
+
+    callers, version = GlobalHydra.instance(), VersionBase.instance()
+    hydra, version_base = callers.hydra, version.version_base
+    callers.clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(callers)
+        callers.hydra, version.version_base = hydra, version_base
