@@ -46,6 +46,7 @@ def plain(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("plain", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", option_names("strategy"))
 def test_a_users_backbone_works_with_every_strategy(plain: str, elsewhere: Path, strategy: str) -> None:
     import plain as module  # type: ignore[import-not-found,unused-ignore]
@@ -87,6 +88,7 @@ def test_an_example_passes_its_own_test(base: type, path: str, monkeypatch: pyte
     assert partial(settings, group, base=base).cls.__module__ == name
 
 
+@pytest.mark.slow
 def test_a_users_options_folder_is_read(plain: str, elsewhere: Path) -> None:
     (elsewhere / "options" / "backbone").mkdir(parents=True)
     (elsewhere / "options" / "backbone" / "plain.yaml").write_text(code_block("options/backbone/plain.yaml"))

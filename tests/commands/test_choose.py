@@ -39,6 +39,7 @@ def ranked(scores: dict[float, float]) -> list[float]:
     return sorted((1e-2, 1e-6, 1e-3), key=lambda rate: -scores.get(rate, -1))
 
 
+@pytest.mark.slow
 def test_every_rung_halves_the_configurations_and_the_best_on_val_is_trained_as_if_alone(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_choice_that_was_interrupted_continues_and_ends_the_same(elsewhere: Pa
     assert ours["test"] == whole["test"] and ours["choosing"]["rungs"] == whole["choosing"]["rungs"]
 
 
+@pytest.mark.slow
 def test_no_test_image_is_read_before_the_winner_is_scored(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, read = Shapes.image, list[tuple[str, int]]()
 
@@ -97,6 +99,7 @@ def test_no_test_image_is_read_before_the_winner_is_scored(elsewhere: Path, monk
     assert {done for split, done in read if split == "test"} == {2} and {split for split, _ in read} > {"test"}
 
 
+@pytest.mark.slow
 def test_a_configuration_that_cannot_be_trained_is_named_and_dropped(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def test_scores_are_counts_that_add_up_to_the_result(trained: Path) -> None:
         assert scores["iou"] == (pytest.approx(tp / (tp + fp + fn), abs=1e-6) if tp + fp + fn else None)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_figures_as_one(trained: Path, elsewhere: Path) -> None:
     words = ["-m", "segrun", "eval", f"checkpoint={trained}", "device=cpu", f"output={elsewhere / 'two'}"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]

@@ -83,6 +83,7 @@ def kept(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "best.ckpt", weights_only=True)["weights"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["fixed", "uncertainty", "dwa", "gradnorm", "pcgrad"])
 def test_a_balance_weighs_the_tasks_and_only_the_masks_head_is_kept(
     balance: str, elsewhere: Path, steps: list[tuple[nn.Module, list[Batch]]]

@@ -208,6 +208,7 @@ def test_wrong_places_are_told(checkpoint: Path, photos: Path) -> None:
         run(checkpoint, photos, "/proc/nowhere")
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_is_done(checkpoint: Path, elsewhere: Path) -> None:
     (elsewhere / "many").mkdir()
     Image.new("RGB", (64, 64)).save("many/0.png")

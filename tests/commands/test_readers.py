@@ -230,6 +230,7 @@ def pixels(masks: Masks, labels: Sequence[str | None]) -> dict[tuple[str, str], 
     return {(n, k): v for n, row in counts.items() for k, v in zip(labels, row, strict=True) if k is not None and v}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_data_set_in_its_layout_is_found_without_fault(name: str) -> None:
     _, masks, words = written(name)

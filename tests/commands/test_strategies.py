@@ -112,6 +112,7 @@ def test_each_strategy_is_judged_here() -> None:
     assert set(LEARNS) == set(option_names("strategy"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", LEARNS)
 def test_the_loss_falls_and_what_is_frozen_stands_still(
     strategy: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Path

@@ -38,6 +38,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     return words
 
 
+@pytest.mark.slow
 def test_a_strategy_and_its_controls_are_trained_with_the_same_budget(
     elsewhere: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return splits
 
 
+@pytest.mark.slow
 def test_a_search_reads_nothing_of_the_test_split_and_names_its_best(
     read: set[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_what_a_search_cannot_choose_is_refused_before_anything_is_run(
     assert not (elsewhere / "outputs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", option_names("search"))
 def test_every_space_is_searched(
     space: str, elsewhere: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]

@@ -169,6 +169,7 @@ def of_the_file(folder: Path) -> Curves:
     return curves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", READERS)
 def test_every_tracker_has_the_names_and_numbers_of_the_runs_own_file(watched: Watched, tracker: str) -> None:
     curves, expected = dict(read(watched, tracker).curves), of_the_file(watched.folder)

@@ -64,6 +64,7 @@ def test_a_run_leaves_what_the_design_says() -> None:
     assert not list(result.folder.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     one, again, other = (segrun.train([*SCRATCH, f"seed={seed}"]).folder for seed in (1, 1, 2))
     same(state(one), state(again))
@@ -73,6 +74,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_an_interrupted_run_goes_on_bit_for_bit(stop_after: int, workers: int, elsewhere: Path) -> None:
@@ -101,6 +103,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(stop_after: int, workers: int, e
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 7])
 def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
     stop_after: int, elsewhere: Path, pretrained: Path
@@ -114,6 +117,7 @@ def test_a_run_stopped_between_unfreezings_unfreezes_what_is_left(
     same(state(whole), state(folder))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_the_workers_and_still_saves(elsewhere: Path) -> None:
     words = [*SCRATCH, "trainer.epochs=200", "trainer.workers=2"]
     process = subprocess.Popen(
@@ -169,6 +173,7 @@ def test_sigterm_saves_and_exits_130(elsewhere: Path) -> None:
     assert next(elsewhere.glob("outputs/train/*/*/last.ckpt")).is_file()
 
 
+@pytest.mark.slow
 def test_resume_refuses_what_would_change_the_result() -> None:
     folder = segrun.train(SCRATCH).folder
     (folder / "result.json").unlink()
@@ -197,6 +202,7 @@ def test_a_loss_that_is_no_number_names_the_images(monkeypatch: pytest.MonkeyPat
         segrun.train(SCRATCH)
 
 
+@pytest.mark.slow
 def test_what_was_frozen_is_audited(monkeypatch: pytest.MonkeyPatch, pretrained: Path) -> None:
     quick = [*QUICK, f"backbone.weights={pretrained}", "strategy=feature_extraction"]
     folder = segrun.train(quick).folder
@@ -213,6 +219,7 @@ def test_what_was_frozen_is_audited(monkeypatch: pytest.MonkeyPatch, pretrained:
         segrun.train(quick)
 
 
+@pytest.mark.slow
 def test_gradual_unfreezing_learns_from_the_top(pretrained: Path) -> None:
     words = [*QUICK, f"backbone.weights={pretrained}", "freeze=gradual", "trainer.epochs=6", "trainer.steps=6"]
     folder = segrun.train(words).folder
@@ -220,6 +227,7 @@ def test_gradual_unfreezing_learns_from_the_top(pretrained: Path) -> None:
     assert [len(row["lr"]) for row in rows] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch_and_a_fixed_number_of_steps() -> None:
     result = segrun.train([*SCRATCH, "labels=1", "trainer.batch_size=4", "trainer.steps=3", "trainer.epochs=2"])
     assert json.loads((result.folder / "result.json").read_text())["cost"]["steps"] == 3
@@ -231,6 +239,7 @@ def test_batch_norm_with_one_value_is_explained() -> None:
         segrun.train([*SCRATCH, "head=deeplabv3plus", "trainer.batch_size=1"])
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
     words = [
         *SCRATCH,
@@ -250,18 +259,21 @@ def test_accumulation_gives_the_loss_of_all_its_pixels() -> None:
     assert losses[0] == pytest.approx(losses[1], abs=0.05)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_last_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segrun.engine.selection.monitored_score", lambda evaluation, monitor: 0.5)
     folder = segrun.train([*SCRATCH, "trainer.epochs=9", "trainer.patience=2"]).folder
     assert json.loads((folder / "result.json").read_text())["epochs"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["dice", "focal", "lovasz", "tversky", "cross_entropy_dice"])
 def test_every_loss_trains_with_class_weights(loss: str) -> None:
     result = segrun.train([*SCRATCH, f"loss={loss}", "loss.class_weights=median", "trainer.epochs=1"])
     assert result.val["miou"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
 def test_optimizers_and_schedules_train(optimizer: str, schedule: str) -> None:
@@ -272,6 +284,7 @@ def test_optimizers_and_schedules_train(optimizer: str, schedule: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_folder_of_mixed_sizes_needs_a_policy(folder_data: Callable[..., Path]) -> None:
     root = folder_data(6)
     folder_data(6, size=(40, 80), root="more")
@@ -326,6 +339,7 @@ def test_a_wrong_request_is_told_in_a_line_and_exits_2(
     assert len(error.strip().splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_a_new_head_begins_at_the_frequencies_of_the_training_classes(elsewhere: Path) -> None:
     made = segrun.train([*SCRATCH, "optimizer.lr=1e-9", "trainer.epochs=1"])
     data = Shapes(64, train=8, val=4, test=4, objects=7, seed=0)

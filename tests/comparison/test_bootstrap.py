@@ -172,6 +172,7 @@ def simulated(seeds: int, effect: float, count: int = 200) -> int:
     return called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_without_an_effect_few_differences_are_called(seeds: int) -> None:
     assert simulated(seeds, 0.0) <= 18

@@ -99,6 +99,7 @@ def test_the_message_names_the_key_the_value_and_what_is_allowed(changed: dict[s
         to_dataclass({**OUTER, **changed}, Outer, "outer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "message"),
     [

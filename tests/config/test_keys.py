@@ -36,6 +36,7 @@ def test_a_fact(key: str, fact: str, value: bool) -> None:
     assert getattr(facts(key), fact) is value
 
 
+@pytest.mark.slow
 def test_every_row_is_about_a_group_or_key_of_the_shipped_configs() -> None:
     keys = {"hydra", "choose", "resume", "init_from", *(option.partition("/")[0] for option in OPTIONS)}
     configs = [composed(name) for name in PRIMARY]

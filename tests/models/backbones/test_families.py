@@ -34,6 +34,7 @@ def alone(name: str) -> Backbone:
     return segmenter(f"backbone={name}", "head=unet").backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
     [

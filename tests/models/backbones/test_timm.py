@@ -31,6 +31,7 @@ def segmenter(name: str, *overrides: str) -> Segmenter:
     return any_segmenter("backbone=timm", f"backbone.name={name}", *overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["unet", "deeplabv3plus"])
 @pytest.mark.parametrize("name", [*NETWORKS, *PLAIN])
 def test_heads_fit_at_an_odd_size_and_all_of_it_learns(name: str, head: str) -> None:

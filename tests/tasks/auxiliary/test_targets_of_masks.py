@@ -69,6 +69,7 @@ def test_neither_void_nor_the_images_border_is_a_boundary() -> None:
     assert set(found[0].tolist()) == {0, VOID} and found[0].tolist() == [0, 0, 0, VOID, VOID, VOID, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", [1.0, 3.5, 40.0])
 @pytest.mark.parametrize("void", [0.0, 0.03, 0.3])
 @pytest.mark.parametrize("seed", range(3))

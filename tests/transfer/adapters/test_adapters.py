@@ -86,6 +86,7 @@ def test_a_copy_and_a_model_loaded_from_the_state_give_the_same_and_share_nothin
     assert names == {n for n, _ in model.named_parameters(remove_duplicate=False)}  # γ has one name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("strategy", MERGED)
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vit", "swin"])
