@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+from segrun.names import visible_name
+
 
 class SegrunError(Exception):
     """A failure during a command.
@@ -30,6 +32,14 @@ class MissingExtraError(RequestError):
 
 class DataError(RequestError):
     """The data does not match the request. The message names the file, the value and where it is."""
+
+
+class UnreadableError(DataError):
+    """A file is missing, damaged, or stored in a way that its reader would misread."""
+
+
+class ResourceError(SegrunError):
+    """Memory, disk space or a process is missing. What was saved stays valid and can be continued."""
 
 
 class Interrupted(BaseException):
@@ -58,7 +68,7 @@ def join_names(names: Iterable[object], limit: int = 5) -> str:
         names: Anything with a readable `str`.
         limit: Number of names that are written out.
     """
-    words = [str(name) for name in names]
+    words = [visible_name(name) for name in names]
     more = len(words) - limit
     text = ", ".join(words[:limit])
     return f"{text} and {more} more" if more > 0 else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ class ClassMap:
     Attributes:
         names: One name per class.
         palette: One RGB colour per class, for drawing masks.
+        colours_given: Whether the user gave the colours, which masks may then hold.
     """
 
     names: tuple[str, ...]
     palette: tuple[Colour, ...]
+    colours_given: bool = field(default=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +45,7 @@ class ClassMap:
         for colour in classes.values():
             red, green, blue, *_ = (int(value) for value in colour)
             palette.append((red, green, blue))
-        return cls(names, tuple(palette))
+        return cls(names, tuple(palette), colours_given=True)
 
 
 def voc_colour(index: int) -> Colour:

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from segrun.config.build import to_dataclass
+from segrun.data.sets.files import all_files
 from segrun.engine.signals import StopSignal
 from segrun.errors import Interrupted, RequestError, join_names
 from segrun.experiment.predictor import load_predictor
@@ -99,12 +100,13 @@ def find_images(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     if path.is_dir():
         if path.resolve() == output.resolve():
             raise RequestError(f"output={output}: is the input folder. Choose another one for the masks.")
-        files, base = sorted(path.rglob("*")), path
+        files, base = all_files(path), path
     elif path.is_file():
         files, base = [path], path.parent
     else:
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 – absolute patterns, too
         base = _fixed_part(path)
+        files = [file for file in files if not _is_reached_again(file, base)]
     # masks of an earlier run are not images to predict
     inside = output.resolve() if base.resolve() in output.resolve().parents else None
     images = [file for file in files if _is_image(file) and inside not in file.resolve().parents]
@@ -170,6 +172,12 @@ def _fixed_part(pattern: Path) -> Path:
         if glob.has_magic(part):
             return Path(*pattern.parts[:index])
     return pattern
+
+
+def _is_reached_again(file: Path, base: Path) -> bool:
+    """Whether a link on the way from `base` leads back to a folder above it: a glob follows it over and over."""
+    folders = [folder.resolve() for folder in file.parents if folder.is_relative_to(base)]
+    return len(set(folders)) < len(folders)
 
 
 def _is_image(file: Path) -> bool:

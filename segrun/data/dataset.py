@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segrun.data.read.images import read_image
+from segrun.data.read.images import Exif, read_image
 from segrun.errors import DataError
 from segrun.types import ClassMap, Sample
 
@@ -32,6 +32,9 @@ class Dataset(ABC):
         channels: Channels of every image.
         image_labels: Labels of whole images by image name, if there are any.
         notes: What the user should know, such as files left out or how the masks were interpreted.
+        exif: Whether images and masks in files are turned as their EXIF orientation says; None where it does not apply,
+            as with drawn masks. The scan compares "apply" with the masks.
+        guessed_coding: Whether the masks themselves, and no setting, decided how they state the class.
         problems: What is wrong with the files. `segrun check` lists it, every other command refuses the data set.
     """
 
@@ -42,6 +45,8 @@ class Dataset(ABC):
     image_labels: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()
+    exif: Exif | None = None
+    guessed_coding: bool = False
 
     @abstractmethod
     def image(self, name: str) -> Tensor:
@@ -73,7 +78,7 @@ class Dataset(ABC):
             options: The data set's config.
             channels: Channels that the model takes.
         """
-        return partial(read_image, channels=channels)
+        return partial(read_image, channels=channels, apply_orientation=options.get("exif") != "ignore")
 
     @classmethod
     def sidecars(cls, path: Path) -> Mapping[str, str]:

@@ -48,7 +48,7 @@ class RawDataset(Dataset):
     @classmethod
     def raw_reader(cls, options: Mapping[str, Any], channels: int) -> Callable[[Path], Raw]:
         """The same as `reader`, without scaling."""
-        return partial(read_raw, channels=channels)
+        return partial(read_raw, channels=channels, apply_orientation=options.get("exif") != "ignore")
 
     def image(self, name: str) -> Tensor:
         return self.intensity(self.raw(name))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from segrun.checkpoints import checkpoint as checkpoints
-from segrun.config.build import locate_class, to_dataclass
+from segrun.config.build import to_dataclass
 from segrun.config.legacy import translate
+from segrun.config.trust import locate_class
 from segrun.data.dataset import Dataset
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.device import torch_device, tune_malloc
@@ -51,4 +52,5 @@ def load_predictor(
     intensity = settings.get("intensity")
     scaling = Intensity(to_dataclass(intensity, IntensitySettings, "dataset.intensity")) if intensity else None
     reader = kind.reader(settings, saved.weights["mean"].numel())
-    return Predictor(inference, saved.classes, reader, scaling, kind.sidecars)
+    turned = settings.get("exif") != "ignore"
+    return Predictor(inference, saved.classes, reader, scaling, kind.sidecars, turned)

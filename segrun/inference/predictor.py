@@ -27,8 +27,8 @@ OPAQUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}  # the largest al
 class Predictor:
     """Predicts masks: `predictor(image)` gives (H, W) uint8 class indices of the image's own size.
 
-    An image is a PIL image, which is rotated as its EXIF data says, or an array (H, W) or (H, W, channels) of uint8,
-    uint16 or floats in [0, 1].
+    An image is a PIL image, which is turned as its EXIF orientation says, or an array (H, W) or (H, W, channels) of
+    uint8, uint16 or floats in [0, 1].
 
     Args:
         inference: The model; it is put in eval mode.
@@ -36,6 +36,7 @@ class Predictor:
         read: Reads an image file as the training read its images; by default, as a picture.
         intensity: Scales raw values as in training. Images then hold raw values.
         sidecars: See `Dataset.sidecars`.
+        apply_orientation: Whether to turn PIL images as their EXIF orientation says.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Predictor:
         read: Reader | None = None,
         intensity: Intensity | None = None,
         sidecars: Sidecars = Dataset.sidecars,
+        apply_orientation: bool = True,
     ) -> None:
         self.inference = inference
         self.classes = classes
         self.intensity = intensity
         self.sidecars = sidecars
+        self.apply_orientation = apply_orientation
         self.inference.model.eval()
         self.channels = int(inference.model.mean.numel())  # type: ignore[operator,union-attr]
         self.read = read or partial(read_image, channels=self.channels)
@@ -66,6 +69,8 @@ class Predictor:
         Raises:
             RequestError: An array has another shape or other values.
         """
+        if isinstance(image, Image.Image) and self.apply_orientation:
+            image = ImageOps.exif_transpose(image)
         tensor = _to_tensor(image, self.channels, self.intensity)
         probabilities: NDArray[np.float32] = self.inference.logits(tensor[None])[0].softmax(0).cpu().numpy()
         return probabilities
@@ -73,10 +78,8 @@ class Predictor:
 
 def _to_tensor(image: ArrayOrImage, channels: int, intensity: Intensity | None) -> Tensor:
     """(channels, H, W), uint8 or float32 in [0, 1]."""
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        if intensity is None:
-            return image_to_tensor(image, channels=channels)
+    if isinstance(image, Image.Image) and intensity is None:
+        return image_to_tensor(image, channels=channels)
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[..., None] if intensity is not None else _grey_to_channels(array, channels)

@@ -2,44 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from segrun.errors import DataError, RequestError, join_names
+from segrun.data.read.headers import count_pictures, has_wide_planes, is_unknown_tiff
+from segrun.errors import DataError, RequestError, UnreadableError, join_names
 
 PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
+MAX_PIXELS = 1_000_000_000  # of a picture, in place of Pillow's 178,956,970; a larger one may be a decompression bomb
+ERRORS = (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, MemoryError, Image.DecompressionBombError)
+Exif = Literal["apply", "ignore"]  # whether pictures are turned as their EXIF orientation says
+
+_pillow_limit = threading.Lock()
 
 
-def open_image(path: Path, apply_orientation: bool = True) -> Image.Image:
+def open_image(
+    path: Path, apply_orientation: bool = True, check: Callable[[Image.Image], None] = lambda image: None
+) -> Image.Image:
     """Decode an image file.
 
     Args:
         path: The file.
         apply_orientation: Whether to turn the picture as its EXIF orientation says.
+        check: Called with the picture before its pixels are decoded.
 
     Raises:
-        DataError: The file is missing, no image or truncated, or too large for one (Pillow's limit against
-            decompression bombs).
+        UnreadableError: The file is missing, no image or truncated, has more than `MAX_PIXELS` pixels, or holds several
+            pictures (pages, frames).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # a stream, not a path: Pillow misreads memory-mapped TIFFs that have to be turned
-            with path.open("rb") as file, Image.open(file) as image:
-                image.load()
-                if apply_orientation:
-                    ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies images that need no turn
-                return image
+        # a stream, not a path: Pillow misreads memory-mapped TIFFs that have to be turned
+        with path.open("rb") as file, _open(file) as image:
+            _check_single(image, path)
+            check(image)
+            image.load()
+            if apply_orientation:
+                ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies images that need no turn
+            return image
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"{path}: there is no such file.") from error
+    except ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as an image ({reason}).") from error
+        if is_unknown_tiff(path, error):
+            reason = "a damaged TIFF, or one that Pillow does not know, such as 64-bit numbers: try dataset=microscopy"
+        raise UnreadableError(f"{path}: cannot be read as an image ({reason}).") from error
+
+
+def read_orientation(path: Path) -> int:
+    """The EXIF orientation of an image file: 2 to 8, or 1 if it is upright, has none or cannot be read."""
+    with contextlib.suppress(*ERRORS), path.open("rb") as file, _open(file) as image:
+        if image.format == "PNG" and "exif" not in image.info:
+            return 1  # getexif would decode all pixels to look behind them
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation if orientation in range(2, 9) else 1
+    return 1
+
+
+def has_palette(path: Path) -> bool:
+    """Whether an image file has a palette; False if it cannot be read."""
+    with contextlib.suppress(*ERRORS), path.open("rb") as file, _open(file) as image:
+        return image.mode in ("P", "PA")
+    return False
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    """Read the header of a picture of any size. Pillow's limit is a global of the process: it is put back at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return Image.open(file)
+        except Image.DecompressionBombError:
+            with _pillow_limit:
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                try:
+                    return Image.open(file)
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_single(image: Image.Image, path: Path) -> None:
+    """Refuse what Pillow would read a part of, and what is too large to be decoded at once.
+
+    Raises:
+        UnreadableError: It is such a file.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableError(
+            f"{path}: is {image.width}×{image.height}, {image.width * image.height / 1e6:,.0f} megapixels; at most "
+            f"{MAX_PIXELS / 1e6:,.0f} are read at once. Cut it into tiles, or use dataset=geotiff, which reads windows."
+        )
+    pictures = count_pictures(image)
+    if pictures > 1:
+        raise UnreadableError(f"{path}: holds {pictures} pictures (pages or frames). Save each as a file of its own.")
+    if has_wide_planes(image):
+        raise UnreadableError(f"{path}: holds planes of more than 8 bits, which Pillow misreads. Save RGB by pixels.")
 
 
 def read_image(path: Path, channels: int = 3, apply_orientation: bool = True) -> Tensor:

@@ -9,34 +9,57 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from torch import Tensor
 
+from segrun.data.read.headers import changed_values, is_unknown_tiff, tiff_tag
 from segrun.data.read.images import open_image
-from segrun.errors import DataError, join_names
+from segrun.data.read.raw import read_tiff
+from segrun.errors import DataError, MissingExtraError, UnreadableError, join_names
 from segrun.types import VOID, ClassMap
 
 UNKNOWN = VOID - 1  # marks values that are no class; a class itself only if there are 255
+SIGNED = 2  # a TIFF's SampleFormat
+LARGEST = 2.0**53  # floats below are exact integers
 TABLE_SIZE = 2**16  # values below are counted in a table; sorting a mask takes ten times as long
 
 
-def read_mask_values(path: Path) -> NDArray[Any]:
-    """The values of a mask file as stored.
-
-    Returns:
-        (H, W) indices, or (H, W, 3) colours if the channels differ.
+def open_mask(path: Path, apply_orientation: bool = True) -> Image.Image:
+    """Decode a mask file, as `open_image` does.
 
     Raises:
-        DataError: The file cannot be read, or holds floats.
+        UnreadableError: It cannot be read, or Pillow would change its values.
     """
-    image = open_image(path)
-    if image.mode in ("RGBA", "LA", "RGB", "CMYK", "YCbCr"):
-        colours = np.asarray(image.convert("RGB"))
-        is_grey = (colours[..., :1] == colours).all()
-        return colours[..., 0] if is_grey else colours
-    if image.mode == "F":
-        raise DataError(f"{path}: a mask of floats. Save class indices, colours or 0/255.")
-    values = np.asarray(image)  # modes L, P (the indices), 1, I, I;16
-    return values.astype(np.uint8) if values.dtype == bool else values
+
+    def check(image: Image.Image) -> None:
+        reason = changed_values(image)
+        if reason:
+            raise UnreadableError(f"{path}: {reason}.")
+
+    return open_image(path, apply_orientation, check)
+
+
+def read_mask_values(path: Path, apply_orientation: bool = True) -> NDArray[Any]:
+    """The values of a mask file as stored.
+
+    Args:
+        path: The file.
+        apply_orientation: Whether to turn the mask as its own EXIF orientation says.
+
+    Returns:
+        (H, W) integers (the indices of a palette), or (H, W, 3) colours if the channels differ.
+
+    Raises:
+        UnreadableError: The file cannot be read, or Pillow would change its values.
+        DataError: It holds floats that are no whole numbers.
+    """
+    try:
+        image = open_mask(path, apply_orientation)
+    except UnreadableError as error:
+        if not is_unknown_tiff(path, error.__cause__):
+            raise
+        return whole_numbers(_read_other_tiff(path, apply_orientation, error), path)
+    return _stored_values(image, path)
 
 
 def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
@@ -56,12 +79,57 @@ def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str
         DataError: A value or colour is no class. The message holds its count.
     """
     if coding == "colour":
-        codes: NDArray[Any] = _pack_colours(values)
-        table = _colour_table(classes, ignore)
-    elif values.ndim == 3:
+        return decode_codes(pack_colours(values), path, classes, coding, ignore)
+    if values.ndim == 3:
         raise DataError(f"{path}: a mask in colours. Set dataset.masks=colour and give each class its colour.")
-    else:
-        codes, table = values, _index_table(classes, coding, ignore)
+    return decode_codes(values, path, classes, coding, ignore)
+
+
+def whole_numbers(values: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Floats as the integers that they are; other numbers unchanged.
+
+    Raises:
+        DataError: Some are no whole numbers.
+    """
+    if values.dtype.kind != "f":
+        return values
+    is_whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < LARGEST)
+    if not is_whole.all():
+        example, count = values[~is_whole][0], int((~is_whole).sum())
+        raise DataError(
+            f"{path}: a mask of floats, of which {count} pixels are no whole numbers ({example:g}, for example). "
+            "Save class indices, colours or 0/255."
+        )
+    return values.astype(np.int64)
+
+
+def _read_other_tiff(path: Path, apply_orientation: bool, error: UnreadableError) -> NDArray[Any]:
+    """(H, W) values of a TIFF that Pillow does not know. error: what Pillow said."""
+    try:
+        axes, values = read_tiff(path, apply_orientation)
+    except MissingExtraError:
+        raise UnreadableError(f"{error} For masks: pip install 'segrun[microscopy]'.") from error
+    if axes != "YX":
+        raise UnreadableError(f"{path}: a mask with the axes {axes}. Save one plane, of class indices.")
+    return values
+
+
+def _stored_values(image: Image.Image, path: Path) -> NDArray[Any]:
+    if image.mode in ("RGBA", "LA", "RGB", "CMYK", "YCbCr"):
+        colours = np.asarray(image.convert("RGB"))
+        is_grey = (colours[..., :1] == colours).all()
+        return colours[..., 0] if is_grey else colours
+    values = np.asarray(image)  # modes L, P (the indices), 1, I, I;16, F
+    if values.ndim != 2:
+        raise UnreadableError(f"{path}: a mask of the kind {image.mode}. Save class indices, or RGB.")
+    if image.mode == "L" and tiff_tag(image, ExifTags.Base.SampleFormat, 1) == (SIGNED,):
+        return values.view(np.int8)
+    return values.astype(np.uint8) if values.dtype == bool else whole_numbers(values, path)
+
+
+def decode_codes(codes: NDArray[Any], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
+    """As `decode_mask`, of (H, W) values, or of packed colours (`pack_colours`)."""
+    table = colour_table(classes, ignore) if coding == "colour" else _index_table(classes, coding, ignore)
     if codes.dtype == np.uint8:
         mask = _translate_bytes(codes, table)
         if mask is not None:
@@ -80,21 +148,26 @@ def decode_mask(values: NDArray[Any], path: Path, classes: ClassMap, coding: str
     return _translate(codes, present, table)
 
 
-def _pack_colours(values: NDArray[Any]) -> NDArray[np.int64]:
+def pack_colours(values: NDArray[Any]) -> NDArray[np.int64]:
     """(H, W, 3) colours, or (H, W) greys, as (H, W) numbers 0xRRGGBB."""
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     return np.asarray(values.astype(np.int64) @ np.array([65536, 256, 1]))
 
 
-def _colour_table(classes: ClassMap, ignore: int) -> dict[int, int]:
+def colour_table(classes: ClassMap, ignore: int) -> dict[int, int]:
     """Class index by packed colour."""
     table = {}
     if ignore not in range(len(classes)):
-        table[(ignore << 16) + (ignore << 8) + ignore] = VOID
+        table[grey_code(ignore)] = VOID
     for index, (red, green, blue) in enumerate(classes.palette):
         table[(red << 16) + (green << 8) + blue] = index
     return table
+
+
+def grey_code(value: int) -> int:
+    """The packed colour of a grey."""
+    return (value << 16) + (value << 8) + value
 
 
 def _index_table(classes: ClassMap, coding: str, ignore: int) -> dict[int, int]:

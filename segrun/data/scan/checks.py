@@ -30,6 +30,9 @@ RULES: dict[str, Callable[[Evidence], Iterable[Violation]]] = {
         image_rules.jpeg_masks,
         image_rules.one_value,
         image_rules.void_masks,
+        image_rules.turned,
+        set_rules.mixed_masks,
+        set_rules.dark,
         set_rules.ignored,
         set_rules.class_absent,
         set_rules.missing,
@@ -44,7 +47,7 @@ RULES: dict[str, Callable[[Evidence], Iterable[Violation]]] = {
 }
 
 # rules whose errors make every score worthless; errors of other rules are notes when a training begins
-STOPPING = ("unreadable", "size", "value", "swapped", "copies_between", "contradictory")
+STOPPING = ("unreadable", "size", "value", "swapped", "copies_between", "contradictory", "mixed_masks")
 
 
 def run_rules(

@@ -15,8 +15,16 @@ import PIL
 from segrun.data.dataset import Dataset
 from segrun.data.scan.record import VERSION
 
-LISTINGS = {"names", "pairs", "splits", "notes", "problems", "classes"}  # attributes that do not change what is read
-CLASS_ATTRIBUTES = ("channels", "coding", "ignore_index")  # settings that may lie in the class
+LISTINGS = {
+    "names",
+    "pairs",
+    "splits",
+    "notes",
+    "problems",
+    "classes",
+    "guessed_coding",
+}  # attributes that do not change what is read
+CLASS_ATTRIBUTES = ("channels", "coding", "ignore_index", "exif")  # settings that may lie in the class
 MAX_DEPTH = 8
 MAX_ENTRIES = 1024  # of a collection of settings; longer ones list images
 

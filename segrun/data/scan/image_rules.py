@@ -127,3 +127,14 @@ def void_masks(e: Evidence) -> Iterator[Violation]:
     names = [name for name in e.readable.names if not e.readable[name].pixel_counts.any()]
     if names:
         yield names, f"{count_images(len(names))} with masks without a single label: {join_names(names)}."
+
+
+def turned(e: Evidence) -> Iterator[Violation]:
+    """Images that their EXIF orientation turns, while nothing turns their masks."""
+    names = [name for name in e.scan.names if e.scan[name].is_turned]
+    if names:
+        yield (
+            names,
+            f"{len(names)} of {count_images(len(e.scan.names))} are turned as their EXIF orientation says, their masks "
+            f"are not: {join_names(names)}. If the masks were drawn on the stored pixels, set dataset.exif=ignore.",
+        )

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
+from segrun.data.read.images import read_orientation
 from segrun.data.scan.alignment import edge_alignment, reduce_image
 from segrun.data.scan.class_counts import count_classes
 from segrun.data.scan.hashing import difference_hash
 from segrun.data.scan.record import ImageRecord
-from segrun.errors import DataError
+from segrun.errors import DataError, UnreadableError
 
-UNREADABLE = ("cannot be read", "no such file")  # in messages of errors about a file
+QUARTER_TURN = 5  # EXIF orientations from here on exchange height and width
 
 
 def inspect_sample(data: Dataset, name: str) -> ImageRecord:
@@ -28,11 +30,14 @@ def inspect_sample(data: Dataset, name: str) -> ImageRecord:
 
     What is wrong with the files is part of the record, not an exception.
     """
-    jpeg_mask = any(_is_jpeg(path) for path in data.files(name)[1:2])
+    files = data.files(name)[:2]
+    orientation = _turned_alone(files) if data.exif == "apply" else 1
+    jpeg_mask = any(_is_jpeg(path) for path in files[1:])
     try:
         sample = data.sample(name)  # both together, since many data sets decode the same file for both
     except DataError as error:
-        return _inspect_damaged(data, name, str(error), jpeg_mask)
+        damaged = _inspect_damaged(data, name, str(error))
+        return dataclasses.replace(damaged, jpeg_mask=jpeg_mask, is_turned=orientation > 1)
     pixels = sample.image.contiguous().numpy()
     reduced = reduce_image(pixels)
     mask = np.ascontiguousarray(sample.mask.numpy())
@@ -40,6 +45,7 @@ def inspect_sample(data: Dataset, name: str) -> ImageRecord:
     return dataclasses.replace(
         _measure_image(pixels, reduced, name),
         jpeg_mask=jpeg_mask,
+        is_turned=_is_ambiguous(orientation, mask.shape),
         mask_checksum=zlib.crc32(mask.data),
         void_pixels=void_pixels,
         alignment=edge_alignment(reduced, mask),
@@ -47,22 +53,31 @@ def inspect_sample(data: Dataset, name: str) -> ImageRecord:
     )
 
 
-def _inspect_damaged(data: Dataset, name: str, problem: str, jpeg_mask: bool) -> ImageRecord:
+def _inspect_damaged(data: Dataset, name: str, problem: str) -> ImageRecord:
     """The record of a sample that cannot be used. problem: why."""
     try:
         image = data.image(name)
     except DataError as error:
-        return ImageRecord(str(error), "unreadable", jpeg_mask)
+        return ImageRecord(str(error), "unreadable")
     pixels = image.contiguous().numpy()
     record = _measure_image(pixels, reduce_image(pixels), name)
     try:
         data.mask(name)
     except DataError as error:
-        kind = "unreadable" if any(words in str(error) for words in UNREADABLE) else "value"
-        return dataclasses.replace(
-            record, problem=str(error), problem_kind=kind, jpeg_mask=jpeg_mask, colour_count=_count_colours(image)
-        )
-    return dataclasses.replace(record, problem=problem, problem_kind="size", jpeg_mask=jpeg_mask)
+        kind = "unreadable" if isinstance(error, UnreadableError) else "value"
+        return dataclasses.replace(record, problem=str(error), problem_kind=kind, colour_count=_count_colours(image))
+    return dataclasses.replace(record, problem=problem, problem_kind="size")
+
+
+def _turned_alone(files: Sequence[Path]) -> int:
+    """The EXIF orientation of an image; 1 if its mask has one, too, and is turned like it."""
+    orientation, *masks = map(read_orientation, files)
+    return 1 if any(mask > 1 for mask in masks) else orientation
+
+
+def _is_ambiguous(orientation: int, size: Sequence[int]) -> bool:
+    """Whether an image and its mask have equal sizes whether or not the image is turned. size: (height, width)."""
+    return orientation > 1 and (orientation < QUARTER_TURN or size[0] == size[1])
 
 
 def _measure_image(pixels: NDArray[Any], reduced: NDArray[np.uint8], name: str) -> ImageRecord:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRIDES = (4, 8, 16, 32)
-VERSION = 4  # raise it whenever a record changes its meaning: cached records of other versions are not used
+VERSION = 5  # raise it whenever a record changes its meaning: cached records of other versions are not used
 Counts = NDArray[np.int64]
 
 
@@ -27,6 +27,7 @@ class ImageRecord:
         problem: What is wrong with the files; empty if nothing is.
         problem_kind: "unreadable", "size" or "value" if there is a problem.
         jpeg_mask: Whether the mask file is a JPEG.
+        is_turned: Whether the EXIF orientation turns the image but not its mask, and their sizes do not confirm it.
         size: (height, width)
         mode: Grey or colour, and the depth if it is more than 8 bits.
         min_value: Smallest intensity, in [0, 1].
@@ -45,6 +46,7 @@ class ImageRecord:
     problem: str = ""
     problem_kind: str = ""
     jpeg_mask: bool = False
+    is_turned: bool = False
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     min_value: float = 0.0

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.data.raw_dataset import RawDataset
 from segrun.data.scan.evidence import Evidence
 from segrun.data.scan.findings import Violation, count_images
 from segrun.data.scan.record import STRIDES
 from segrun.errors import DataError, join_names
 
+DARK = 4095 / 65535  # the range of 12 bits in 16
 MAX_GROUPS = 3  # of images that a finding's text names
 
 
@@ -114,6 +116,42 @@ def tiny(e: Evidence) -> Iterator[Violation]:
             (),
             f"{e.data.classes.names[index]!r}: at output stride {e.limits.stride}, with one class per cell, "
             f"{share[index]:.0%} of its pixels remain. A finer stride or larger images would keep more.",
+        )
+
+
+def mixed_masks(e: Evidence) -> Iterator[Violation]:
+    """Masks of 0 and 1 beside masks of 0 and 255, unless a mask holds all three: then 255 means "no label"."""
+    if not e.data.guessed_coding or len(e.data.classes) != 2:
+        return
+    ones, voids = [], []
+    for name, record in zip(e.readable.names, e.readable.records, strict=True):
+        if record.pixel_counts[1] and record.void_pixels:
+            return
+        if record.pixel_counts[1]:
+            ones.append(name)
+        elif record.void_pixels:
+            voids.append(name)
+    if ones and voids:
+        yield (
+            voids,
+            f"{len(voids)} masks hold 0 and 255 ({voids[0]}), {len(ones)} hold 0 and 1 ({ones[0]}). Save all of them "
+            "in one way, or set dataset.masks=index if 255 means 'no label'.",
+        )
+
+
+def dark(e: Evidence) -> Iterator[Violation]:
+    """Images of 12 bits that are stored as 16, and others that use as little of their range."""
+    records = e.readable.records
+    if isinstance(e.data, RawDataset) or not records or all(record.is_blank for record in records):
+        return
+    largest = max(record.max_value for record in records)
+    if largest <= DARK:
+        wide = any(record.mode.endswith("more than 8 bits") for record in records)
+        full = 65535 if wide else 255
+        yield (
+            (),
+            f"no image has a value above {largest * full:.0f} of {full}: the network sees them almost black. If they "
+            "hold 12 bits in 16, dataset=microscopy scales them (TIFF, or grey PNG), or multiply them by 16.",
         )
 
 

@@ -53,6 +53,9 @@ class Rules:
     jpeg_masks: Severity
     one_value: Severity
     void_masks: Severity
+    turned: Severity
+    mixed_masks: Severity
+    dark: Severity
     ignored: Severity
     class_absent: Severity
     not_in_train: Severity

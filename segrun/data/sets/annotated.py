@@ -18,7 +18,7 @@ from segrun.data.dataset import Dataset
 from segrun.data.read.images import read_image
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import visible_files
-from segrun.errors import DataError
+from segrun.errors import DataError, UnreadableError
 from segrun.types import VOID, Sample
 
 Mask = NDArray[np.uint8]  # (H, W) class indices and VOID
@@ -113,9 +113,9 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+        raise UnreadableError(f"{file}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
-        raise DataError(f"{file}: cannot be read as JSON ({error}).") from error
+        raise UnreadableError(f"{file}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds no JSON object ({{…}}).")
     return content

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segrun.data.read.images import open_image
+from segrun.data.read.masks import open_mask
 from segrun.data.sets.annotated import read_json
 from segrun.data.sets.coco_maps import CocoMaps
 from segrun.errors import DataError, join_names
@@ -67,7 +67,7 @@ class CocoPanoptic(CocoMaps):
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
-        colours = np.asarray(open_image(path).convert("RGB"), np.int64)
+        colours = np.asarray(open_mask(path).convert("RGB"), np.int64)
         segment_ids, inverse = np.unique(colours @ np.array([1, 256, 65536]), return_inverse=True)
         class_of_segment = {0: VOID}
         if name in self.segments:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from segrun.data.dataset import SPLITS
-from segrun.data.read.images import open_image
-from segrun.data.read.masks import decode_mask, read_mask_values
+from segrun.data.read.masks import decode_mask, open_mask, read_mask_values
 from segrun.data.sets.files import FileReport, Pair, dataset_root, list_files, pair_files
 from segrun.data.sets.pairs import ImageMaskPairs
 from segrun.errors import DataError, RequestError, join_names
@@ -85,7 +84,7 @@ class Cvat(ImageMaskPairs):
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
-        image = open_image(path)
+        image = open_mask(path)
         if image.mode in ("L", "1"):
             label_indices = decode_mask(read_mask_values(path), path, self.label_map, "index", VOID)
         else:

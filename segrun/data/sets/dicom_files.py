@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, import_extra
+from segrun.errors import DataError, UnreadableError, import_extra
 
 MAX_POSITION_DIFFERENCE = 0.1  # mm between slices of two series that share a grid
 MIN_SLICE_DISTANCE = 1e-3  # mm, or slice numbers; two slices that are closer lie at the same position
@@ -122,7 +122,7 @@ def _stored_pixels(header: Any, path: Path) -> NDArray[Any]:
             "Install one (pip install 'pylibjpeg[all]'), or decompress the files (gdcmconv --raw)."
         ) from error
     except (AttributeError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: its pixels cannot be read ({str(error).splitlines()[0]}).") from error
+        raise UnreadableError(f"{path}: its pixels cannot be read ({str(error).splitlines()[0]}).") from error
 
 
 def _read_file(path: Path, **options: Any) -> Any:
@@ -130,4 +130,4 @@ def _read_file(path: Path, **options: Any) -> Any:
     try:
         return pydicom.dcmread(path, **options)
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as DICOM ({str(error).splitlines()[0]}).") from error
+        raise UnreadableError(f"{path}: cannot be read as DICOM ({str(error).splitlines()[0]}).") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +61,37 @@ def add_prefix(split: str, files: Mapping[str, T]) -> dict[str, T]:
 
 
 def visible_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Files of a folder and its subfolders, sorted, without hidden files and hidden folders."""
-    for path in sorted(folder.rglob(pattern)):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and not path.is_dir():
+    """Files of a folder and its subfolders, sorted, without hidden files and hidden folders; see `all_files`."""
+    for path in all_files(folder, pattern):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def all_files(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder and its subfolders, sorted. Links to folders are followed, except back to a folder above them.
+
+    Raises:
+        RequestError: A folder cannot be listed.
+    """
+    return sorted(path for path in _files_below(folder, frozenset()) if path.match(pattern))
+
+
+def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """above: the real paths of the folders that led here."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be listed ({error.strerror}).") from error
+    for entry in entries:
+        path = Path(entry.path)
+        # asked of a link that leads to itself, only Path answers without an error
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+            yield from _files_below(path, above | {real})
+        else:
             yield path
 
 

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.data.read.images import Exif
 from segrun.data.read.masks import read_mask_values
+from segrun.data.read.palettes import palette_coding
 from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
 from segrun.data.sets.files import (
     COMPLETE_OR_ALLOW,
@@ -38,10 +40,12 @@ class Folder(ImageMaskPairs):
         classes: Names in the order of their values, or names with colours; None for classes.yaml or classes.txt in
             `root`.
         masks: How masks state the class: by index, by the colours of `classes`, or as 0 and 255 (binary). With "auto",
-            the masks decide.
+            the masks decide. Colours of a palette are looked up in each file's own.
         ignore_index: The value in masks that means "no label".
         allow_unpaired: Leave out images without a mask and masks without an image, instead of refusing them.
         channels: Images are read as grey (1), RGB (3) or RGBA (4).
+        exif: "apply": image and mask are turned, each as its own EXIF orientation says. "ignore": neither is, for masks
+            that were drawn on the stored pixels.
 
     Raises:
         RequestError: `root`, its folders or the classes are missing, or `ignore_index` is a class.
@@ -56,11 +60,14 @@ class Folder(ImageMaskPairs):
         ignore_index: IgnoreIndex,
         allow_unpaired: bool,
         channels: Literal[1, 3, 4] = 3,
+        exif: Exif = "apply",
     ) -> None:
         self.root = dataset_root(root)
         self.classes = read_classes(self.root, classes)
         self.channels = channels
         self.ignore_index = ignore_index
+        self.exif = exif
+        self.guessed_coding = masks == "auto"
         report = FileReport()
         splits = split_folders(self.root, "images")
         self.pairs = self._list_pairs(splits, report, allow_unpaired)
@@ -93,12 +100,24 @@ class Folder(ImageMaskPairs):
 
     def _recognise_coding(self) -> Coding:
         first = next(self._readable_masks(), None)
-        if first is not None and first.ndim == 3:
+        if (first is not None and first.ndim == 3) or self._palettes_hold_classes():
             return "colour"
         # with two classes and no pixel of 1, 255 can only be the second class
         if len(self.classes) == 2 and all(np.isin(mask, (0, 255)).all() for mask in self._readable_masks()):
             return "binary"
         return "index"
+
+    def _palettes_hold_classes(self) -> bool:
+        """Whether the masks have palettes with the colours that were given with the classes: the first file with two
+        or more colours decides."""
+        if not self.classes.colours_given:
+            return False
+        for _, path in self.pairs.values():
+            with contextlib.suppress(DataError):
+                coding = palette_coding(path, self.classes, self.ignore_index)
+                if coding is not None:
+                    return coding == "colour"
+        return False
 
     def _readable_masks(self) -> Iterator[NDArray[np.int64]]:
         """Masks that cannot be read are skipped: the scan reports them together with all others."""

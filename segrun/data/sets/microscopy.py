@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from segrun.data.raw_dataset import RawDataset
+from segrun.data.read.images import Exif
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw, read_raw
 from segrun.data.sets.classes import Classes, IgnoreIndex
@@ -23,6 +24,7 @@ class Microscopy(RawDataset, Folder):
         allow_unpaired: As for `Folder`.
         channels: Channels of every image.
         intensity: How raw values become [0, 1].
+        exif: As for `Folder`. A TIFF that is to be turned is refused.
 
     Raises:
         RequestError: As for `Folder`, or the intensity settings contradict each other.
@@ -38,10 +40,11 @@ class Microscopy(RawDataset, Folder):
         allow_unpaired: bool,
         channels: PositiveInt,
         intensity: IntensitySettings,
+        exif: Exif = "apply",
     ) -> None:
-        super().__init__(root, classes, masks, ignore_index, allow_unpaired)
+        super().__init__(root, classes, masks, ignore_index, allow_unpaired, exif=exif)
         self.channels = channels
         self.intensity = Intensity(intensity)
 
     def raw(self, name: str) -> Raw:
-        return read_raw(self.pairs[name][0], self.channels)
+        return read_raw(self.pairs[name][0], self.channels, self.applies_orientation)

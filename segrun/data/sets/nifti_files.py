@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, import_extra
+from segrun.errors import DataError, UnreadableError, import_extra
 
 CACHED_CASES = 4  # images and labels of two cases that a process keeps in memory, decompressed
 
@@ -139,4 +139,4 @@ def _read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (*format_errors, OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as NIfTI ({str(error).splitlines()[0]}).") from error
+        raise UnreadableError(f"{path}: cannot be read as NIfTI ({str(error).splitlines()[0]}).") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.read.images import read_image
-from segrun.data.read.masks import decode_mask, read_mask_values
+from segrun.data.read.images import Exif, read_image
+from segrun.data.read.palettes import read_mask
 from segrun.data.sets.files import Pair
 
 
@@ -20,11 +20,17 @@ class ImageMaskPairs(Dataset):
         pairs: Image file and mask file of each name.
         coding: How mask files state the class: "index", "colour" or "binary" (see `decode_mask`).
         ignore_index: The value in mask files that means "no label".
+        exif: Whether image and mask are turned, each as its own EXIF orientation says.
     """
 
     pairs: dict[str, Pair]
     coding: str = "index"
     ignore_index: int = 255
+    exif: Exif = "apply"
+
+    @property
+    def applies_orientation(self) -> bool:
+        return self.exif == "apply"
 
     @property
     def names(self) -> Sequence[str]:  # type: ignore[override]
@@ -34,8 +40,8 @@ class ImageMaskPairs(Dataset):
         return self.pairs[name]
 
     def image(self, name: str) -> Tensor:
-        return read_image(self.pairs[name][0], self.channels)
+        return read_image(self.pairs[name][0], self.channels, self.applies_orientation)
 
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
-        return decode_mask(read_mask_values(path), path, self.classes, self.coding, self.ignore_index)
+        return read_mask(path, self.classes, self.coding, self.ignore_index, self.applies_orientation)

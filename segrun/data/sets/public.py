@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.dataset import Splits
-from segrun.data.read.images import read_image
 from segrun.data.read.masks import read_mask_values
-from segrun.data.sets.files import Pair, dataset_root
+from segrun.data.sets.files import Pair, all_files, dataset_root
 from segrun.data.sets.pairs import ImageMaskPairs
 from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID
@@ -48,6 +47,7 @@ class PublishedDataset(ImageMaskPairs):
     source: str
     host: str
     class_of_value: Mapping[int, int]
+    exif = "ignore"  # the publishers drew their masks on the stored pixels
     notes: list[str]
     problems: list[str]
 
@@ -107,17 +107,13 @@ class PublishedDataset(ImageMaskPairs):
         self.pairs.update(complete)
         self.splits = {**self.splits, split: tuple(complete)}
 
-    def image(self, name: str) -> Tensor:
-        """As stored, without EXIF orientation: the publishers drew their masks on that."""
-        return read_image(self.pairs[name][0], self.channels, apply_orientation=False)
-
     def mask(self, name: str) -> Tensor:
         path = self.pairs[name][1]
         return map_values(self.read_values(path), path, self.class_of_value)
 
     def read_values(self, path: Path) -> NDArray[np.int64]:
         """The values of a mask file as stored."""
-        return read_mask_values(path)
+        return read_mask_values(path, self.applies_orientation)
 
 
 def read_words(path: Path) -> list[list[str]]:
@@ -134,7 +130,7 @@ def read_words(path: Path) -> list[list[str]]:
 
 def list_by_ending(folder: Path, ending: str) -> dict[str, Path]:
     """Files of a folder and its subfolders whose names end with `ending`, by their path in the folder without it."""
-    paths = (path for path in sorted(folder.rglob(f"*{ending}")) if not path.name.startswith("."))
+    paths = (path for path in all_files(folder, f"*{ending}") if not path.name.startswith("."))
     return {path.relative_to(folder).as_posix().removesuffix(ending): path for path in paths}
 
 

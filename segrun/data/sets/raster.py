@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, import_extra
+from segrun.data.read.masks import whole_numbers
+from segrun.errors import DataError, UnreadableError, import_extra
 from segrun.types import ClassMap
 
 Window = tuple[tuple[int, int], tuple[int, int]]  # rows and columns, ends excluded
@@ -25,16 +26,20 @@ def open_raster(path: Path) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        DataError: The file cannot be read.
+        UnreadableError: The file cannot be read, or holds several rasters (pages).
     """
     rasterio = import_extra("rasterio", "geo")
     # the data set counts rasters without a georeference
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     try:
         with rasterio.open(path) as raster:
+            if len(raster.subdatasets) > 1:
+                raise UnreadableError(
+                    f"{path}: holds {len(raster.subdatasets)} rasters. Save each as a file of its own."
+                )
             yield raster
     except rasterio.errors.RasterioError as error:
-        raise DataError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]}).") from error
+        raise UnreadableError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]}).") from error
 
 
 def read_window(path: Path, bands: Sequence[int], window: Window) -> NDArray[np.float32]:
@@ -76,9 +81,15 @@ def read_raster(path: Path, bands: Sequence[int] | None, channels: int) -> NDArr
 
 
 def read_labels(path: Path, window: Window) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(H, W) values of a mask's window, and (H, W) whether they are not nodata."""
+    """(H, W) values of a mask's window, 0 at nodata, and (H, W) whether they are not nodata.
+
+    Raises:
+        DataError: The file cannot be read, or holds floats that are no whole numbers.
+    """
     with open_raster(path) as raster:
-        return raster.read(1, window=window).astype(np.int64), raster.read_masks(1, window=window) > 0
+        values, is_valid = raster.read(1, window=window), raster.read_masks(1, window=window) > 0
+    is_valid &= ~np.isnan(values)
+    return whole_numbers(np.where(is_valid, values, 0), path).astype(np.int64), is_valid
 
 
 def data_bands(raster: Any) -> tuple[int, ...]:
@@ -121,7 +132,7 @@ def check_headers(image: Any, mask: Any, classes: ClassMap) -> None:
     """
     if image.dtypes[0].startswith("complex"):
         raise DataError(f"{image.name}: complex values. Save amplitude (and phase) as bands.")
-    if mask.count != 1 or np.dtype(mask.dtypes[0]).kind not in "ui":
+    if mask.count != 1 or np.dtype(mask.dtypes[0]).kind not in "uif":
         raise DataError(f"{mask.name}: has {mask.count} bands of {mask.dtypes[0]}. Save one band of class indices.")
     if mask.nodata is not None and mask.nodata in range(len(classes)):
         raise DataError(

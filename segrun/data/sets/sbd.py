@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.data.read.masks import read_mask_values
 from segrun.data.sets.files import Pair
 from segrun.data.sets.public import PublishedDataset, read_words
 from segrun.data.sets.voc import VOC
-from segrun.errors import DataError, RequestError
+from segrun.errors import RequestError, UnreadableError
 
 
 class SBD(PublishedDataset):
@@ -69,7 +68,7 @@ class SBD(PublishedDataset):
         return {name: (images / f"{name}.jpg", masks / f"{name}.mat") for name in names}
 
     def read_values(self, path: Path) -> NDArray[np.int64]:
-        return read_mat_labels(path) if path.suffix == ".mat" else read_mask_values(path)
+        return read_mat_labels(path) if path.suffix == ".mat" else super().read_values(path)
 
     def fetch(self, top: Path) -> None:
         from torchvision.datasets import SBDataset
@@ -88,4 +87,4 @@ def read_mat_labels(path: Path) -> NDArray[np.int64]:
     try:
         return np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0], dtype=np.int64)
     except Exception as error:  # scipy raises any exception for bytes that are not a MATLAB file
-        raise DataError(f"{path}: cannot be read as an SBD label ({error}). Unpack the archive again.") from error
+        raise UnreadableError(f"{path}: cannot be read as an SBD label ({error}). Unpack the archive again.") from error

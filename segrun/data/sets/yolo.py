@@ -14,7 +14,7 @@ from segrun.data.dataset import SPLITS
 from segrun.data.sets.annotated import AnnotatedDataset, Mask, list_images
 from segrun.data.sets.files import FileReport, dataset_root
 from segrun.data.sets.polygons import Region, parse_points, rasterize_polygon
-from segrun.errors import DataError, RequestError, join_names
+from segrun.errors import DataError, RequestError, UnreadableError, join_names
 
 TOLERANCE = 1e-3  # of width or height: a coordinate outside the image by less than this is a rounding error
 
@@ -182,7 +182,7 @@ def _read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise DataError(f"{file}: cannot be read ({reason}).") from error
+        raise UnreadableError(f"{file}: cannot be read ({reason}).") from error
 
 
 def _normalize(path: Path) -> Path:
