@@ -1,6 +1,6 @@
 """The checksum of a file that `torch.save` wrote: a CRC-32 of all its bytes, in the comment that ends a zip archive.
 
-torch does not compare the tensors that it reads with the checksums in the archive, and ignores most of the headers. Every
+torch does not compare the tensors that it reads with the checksums in the archive, and ignores most headers. Every
 reader of zip archives skips the comment, so that other programs and older versions of segrun can still read the file.
 For 100 MB the checksum takes about a quarter of the time that torch.save takes.
 """

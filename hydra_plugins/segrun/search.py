@@ -41,6 +41,8 @@ class Optuna(ChoosingSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises segrun.errors.RequestError for what cannot be searched, before anything is run."""
+        from segrun.runs.lock import lock
+
         self.optuna = import_extra("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
         overrides = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
@@ -51,6 +53,11 @@ class Optuna(ChoosingSweeper):
         self.fixed = [*fixed, NO_TEST]
         self.jobs: dict[Path, Any] = {}  # by folder, in the state in which the sweep found them
         self.study = self.open_study()
+        with lock(self.path.parent, f"{self.path.stem}.lock", "search"):  # two would give each other's trials up
+            self.search()
+
+    def search(self) -> None:
+        """Continue interrupted trials, then run new ones until all have ended."""
         states = self.optuna.trial.TrialState
         waiting = self.study.get_trials(states=[states.RUNNING])  # of an interrupted search
         failed = self.study.get_trials(states=[states.FAIL])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,18 @@ class JobSweeper(Sweeper):
         for job, words in zip(jobs, overrides, strict=True):
             if job.must_run(self.config.retry):
                 missing.setdefault(job.folder, words)
-        if missing:
+        while missing:
             self.launch(list(missing.values()))
+            missing = self.skipped(missing)
+
+    def skipped(self, launched: Mapping[Path, Sequence[str]]) -> dict[Path, Sequence[str]]:
+        """The jobs that another process ran when they were launched, and did not end; it has let go of them now."""
+        from segrun.runs.lock import wait_until_free
+        from segrun.sweeps.jobs import Job
+
+        waited = [wait_until_free(folder) for folder in launched if not Job((), folder).has_ended]
+        left = {folder: words for folder, words in launched.items() if not Job((), folder).has_ended}
+        return left if any(waited) or len(left) < len(launched) else {}
 
     def launch(self, batch: Sequence[Sequence[str]]) -> None:
         """Run one job for each list of overrides.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from segrun.checkpoints import checkpoint as checkpoints
 from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.config.build import to_dataclass
 from segrun.config.compose import in_multirun
@@ -26,7 +25,7 @@ from segrun.errors import Interrupted
 from segrun.events import Event
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.plan import make_plan, plan_training
-from segrun.experiment.request import RunSettings, check_resumable, read_request
+from segrun.experiment.request import RunSettings, check_processes, find_run, interrupted_state, read_request
 from segrun.experiment.tasks import build_balance
 from segrun.experiment.train_batches import TrainBatches
 from segrun.experiment.training_model import adapted_model
@@ -38,6 +37,7 @@ from segrun.report.trackers.trackers import Observer, open_trackers
 from segrun.report.training_progress import TrainingProgress
 from segrun.runs.finish import finish
 from segrun.runs.folder import RunFolder
+from segrun.runs.lock import lock
 from segrun.sweeps.jobs import job_folder, run_job
 
 if TYPE_CHECKING:  # accelerate takes a second to import
@@ -75,7 +75,9 @@ def run(config: Mapping[str, Any]) -> TrainResult | None:
         return None
     request = read_request(config)
     if request.folder is not None:
-        return train(request.experiment, request.folder, request.resume)
+        with lock(request.folder):
+            find_run(str(request.folder))  # again: another process may have ended it since it was read
+            return train(request.experiment, request.folder, request.resume)
     folder = timestamped_path(request.settings.output, "train", request.experiment.config.label)
     return train(request.experiment, folder, new=True)
 
@@ -91,11 +93,7 @@ def run_as_job(config: Mapping[str, Any], command: str) -> None:
     folder = job_folder(recorded, settings, command)
 
     def job() -> TrainResult:
-        resume = None
-        if (folder / "last.ckpt").is_file():
-            resume = checkpoints.read(folder / "last.ckpt")
-            check_resumable(resume)
-        return train(Experiment.from_config(config), folder, resume)
+        return train(Experiment.from_config(config), folder, interrupted_state(folder))
 
     run_job(recorded, folder, job)
 
@@ -115,6 +113,7 @@ def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None
     """
     trainer = experiment.trainer
     accelerator = start_process(trainer)
+    check_processes(resume, accelerator.num_processes)
     planned = plan_training(experiment, resume, accelerator.num_processes, accelerator.main_process_first)
     data, tasks = planned.data, planned.tasks
     torch.manual_seed(experiment.seed)
@@ -149,7 +148,8 @@ def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None
     )
     epochs = EpochData(batches, trainer.steps_per_epoch(len(data.splits["train"])), score_val)
     state = None if resume is None else resume.training
-    with open_trackers(experiment.trackers if accelerator.is_main_process else {}, run.path) as trackers:
+    trackers_used = experiment.trackers if accelerator.is_main_process else {}
+    with lock(run.path), open_trackers(trackers_used, run.path) as trackers:
         with event_emitter(run, state, trackers) as emit:
             try:
                 progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)

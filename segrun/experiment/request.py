@@ -105,7 +105,8 @@ def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Seq
         )
     check_resumable(resume)
     values = dict(resume.config)
-    values["trainer"] = dict(values["trainer"])
+    free = {name: value for name, value in config["trainer"].items() if facts(f"trainer.{name}").may_change_on_resume}
+    values["trainer"] = {**free, **values["trainer"]}  # a run of an older version lacks newer keys
     for key in keys:
         group, _, name = key.partition(".")
         if group == "trainer":
@@ -113,6 +114,36 @@ def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Seq
         if group == "tracker":
             values["tracker"] = config.get("tracker")
     return Experiment.from_config(values, trust)
+
+
+def interrupted_state(folder: Path) -> Checkpoint | None:
+    """What an interrupted job of a sweep continues from; None where it has not begun.
+
+    Raises:
+        RequestError: It cannot be continued. The message names the folder to delete.
+    """
+    if not (folder / "last.ckpt").is_file():
+        return None
+    try:
+        state = checkpoints.read(folder, "last.ckpt")
+        check_resumable(state)
+    except RequestError as error:
+        raise RequestError(f"{error} To train this job from its start, delete {folder}.") from error
+    return state
+
+
+def check_processes(resume: Checkpoint | None, processes: int) -> None:
+    """Refuse to continue a training with another number of processes, which would draw other random numbers.
+
+    Raises:
+        RequestError: `processes` is not the number that the checkpoint records; older checkpoints record none.
+    """
+    recorded = processes if resume is None or resume.training is None else resume.training.get("processes", processes)
+    if recorded != processes:
+        raise RequestError(
+            f"resume: {recorded} processes began this run, and now there are {processes}. Start {recorded}: "
+            f"torchrun --nproc_per_node={recorded} -m segrun train resume=…"
+        )
 
 
 def check_resumable(checkpoint: Checkpoint) -> None:

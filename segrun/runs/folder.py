@@ -124,7 +124,12 @@ class RunFolder:
         return restored_model(best, self.experiment.trust, merge=merge).to(self.accelerator.device)
 
     def _write_last(self, weights: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
-        state = {**training, "report": dataclasses.asdict(self.model.report), "format": RESUMABLE_FORMAT}
+        state = {
+            **training,
+            "report": dataclasses.asdict(self.model.report),
+            "format": RESUMABLE_FORMAT,
+            "processes": self.accelerator.num_processes,
+        }
         progress = Progress(**training["progress"])
         checkpoints.write(self.path / "last.ckpt", self._checkpoint(weights, progress, training=state))
 

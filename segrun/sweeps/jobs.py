@@ -30,6 +30,7 @@ from segrun.files import ensure_dir, write_text
 from segrun.names import visible
 from segrun.report.formats import percent
 from segrun.report.terminal import console, print_line
+from segrun.runs.lock import InUseError, lock
 
 ERROR, LOG = "error.txt", "log.txt"
 
@@ -67,6 +68,11 @@ class Job:
         """Why it failed."""
         return (self.folder / ERROR).read_text(encoding="utf-8").strip()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is done or has failed."""
+        return self.state in ("done", "failed")
+
     def must_run(self, retry: bool) -> bool:
         """Whether the sweep has to run it; with `retry`, failed jobs as well."""
         return self.initial_state in ("interrupted", "not started") or (retry and self.initial_state == "failed")
@@ -96,7 +102,21 @@ def job_of(values: Mapping[str, Any], command: str) -> Job:
 
 
 def run_job(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> None:
-    """Run one job. Only an interruption ends the sweep; a failure is recorded in the folder, with the config."""
+    """Run one job, unless another process runs it or has ended it in the meantime.
+
+    Only an interruption ends the sweep; a failure is recorded in the folder, with the config.
+    """
+    try:
+        with lock(folder):
+            if Job((), folder).state != "done":
+                _run_locked(config, folder, train)
+    except InUseError as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1":  # the other processes of this job cannot skip it
+            raise
+        print_line(f"skipped: {error}")
+
+
+def _run_locked(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> None:
     overrides = config.overrides
     (folder / ERROR).unlink(missing_ok=True)
     with _own_log(overrides, folder) if in_other_process() else contextlib.nullcontext():

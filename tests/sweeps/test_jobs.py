@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_every_job_has_its_folder_and_the_same_line_again_skips_it(
     assert before == [(folder / "result.json").read_bytes() for folder in folders]
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_listed_until_it_is_run_again(
     capsys: pytest.CaptureFixture[str], elsewhere: Path, pretrained: Path
 ) -> None:
@@ -61,6 +63,7 @@ def test_a_failed_job_is_listed_until_it_is_run_again(
     assert {path.name for path in folder.iterdir()} >= {"result.json"} and not (folder / "error.txt").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stopped_after(3) as done:
         assert sweep("strategy=scratch", "seed=0,1", "trainer.epochs=2") == 130
@@ -75,6 +78,7 @@ def test_an_interrupted_sweep_goes_on(elsewhere: Path, capsys: pytest.CaptureFix
     assert len(done) == 8
 
 
+@pytest.mark.slow
 def test_with_trainer_steps_every_label_count_has_the_same_budget(elsewhere: Path) -> None:
     assert sweep("strategy=scratch", "labels=4,8", "trainer.epochs=2", "trainer.steps=4") == 0
     results = [json.loads((path / "result.json").read_text()) for path in jobs()]
@@ -87,6 +91,7 @@ def test_combinations_that_ask_for_the_same_run_are_one_job(capsys: pytest.Captu
     assert "1 jobs for 2 requests, some for the same run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_scores_no_test_split_where_it_is_told_so(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("strategy=scratch", "seed=0,1", "test=false") == 0
     folders = [*(elsewhere / "outputs" / "search").iterdir()]
@@ -155,3 +160,49 @@ def test_a_sweep_that_was_killed_ends_with_the_table_of_one_that_was_not(
     assert again == never_killed and len(again) == 12
     assert scores("outputs") == scores("other")
     assert len({val["loss"] for val, _ in scores("other").values()}) == 12  # no two jobs are alike
+
+
+@pytest.mark.slow
+def test_an_unreadable_state_of_a_job_names_the_folder_to_delete(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stopped_after(1):
+        assert sweep("strategy=scratch", "trainer.epochs=2") == 130
+    (folder,) = jobs()
+    state = bytearray((folder / "last.ckpt").read_bytes())
+    state[len(state) // 2] ^= 1
+    (folder / "last.ckpt").write_bytes(state)
+    cure = f"To train this job from its start, delete {folder}."
+    for words in ((), ("retry=true",)):
+        assert sweep("strategy=scratch", "trainer.epochs=2", *words) == 1
+        assert (folder / "error.txt").read_text().endswith(f"{cure}\n")
+    shutil.rmtree(folder)
+    assert sweep("strategy=scratch", "trainer.epochs=2") == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_result_is_named_and_the_table_shows_the_others(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("strategy=scratch", "seed=0,1") == 0
+    (jobs()[0] / "result.json").write_text("[" * 50_000)
+    capsys.readouterr()
+    assert sweep("strategy=scratch", "seed=0,1") == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{jobs()[0]}/result.json: cannot be read as JSON" in printed and printed.count("done before") == 1
+    assert f"To train this job from its start, delete {jobs()[0]}." in printed
+
+
+@pytest.mark.slow
+def test_two_terminals_with_the_same_sweep_share_its_jobs(elsewhere: Path) -> None:
+    words = [*WORDS, "strategy=scratch", "trainer.epochs=3", "seed=0,1,2,3"]
+    command = [sys.executable, "-m", "segrun", *words]
+    terminals = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [terminal.communicate(timeout=600)[0] for terminal in terminals]
+    assert [terminal.returncode for terminal in terminals] == [0, 0]
+    assert len(jobs()) == 4
+    for folder in jobs():  # each was trained once
+        assert [json.loads(row)["epoch"] for row in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+        assert sum(f"run folder: {folder}" in " ".join(text.split()) for text in printed) == 1
+        assert not (folder / ".lock").exists()
+    assert all(" ".join(text.split()).count("done") >= 4 for text in printed)  # both tables are complete
