@@ -3,37 +3,91 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import itertools
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from segrun.errors import RequestError
+from segrun.errors import RequestError, ResourceError, SegrunError
+from segrun.names import visible
+
+FULL = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "no disk quota left",
+    errno.EFBIG: "the limit on file sizes is reached",
+}
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` if the block raises nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` if the block raises nothing.
+
+    The temporary path is always the same, so that the next writer uses again what a killed process has left. Only while
+    another process writes to it, this one has a path of its own.
+
+    Args:
+        path: The file to write.
+        size: The bytes that will be written, as far as they are known. They are named if the disk is full.
+
+    Raises:
+        ResourceError: The disk is full.
+        SegrunError: The file cannot be written for another reason.
+    """
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with temporary.open("ab") as file:
+            if not _lock(file):
+                temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+            try:
+                yield temporary
+                temporary.replace(path)
+            except BaseException as error:
+                size = max(size, temporary.stat().st_size if temporary.is_file() else 0)
+                try:
+                    if isinstance(error, RuntimeError):  # torch.save does not say why it failed, the system does
+                        _append(temporary)
+                finally:
+                    temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.errno in FULL:
+            where = f"{FULL[error.errno]} on {path.parent}"
+            raise ResourceError(f"{where}, {size / 1e6:,.1f} MB needed for {path.name}. Older files are kept.") from error
+        if error.filename == str(temporary):
+            raise SegrunError(f"{path}: cannot be written ({error.strerror}).") from error
+        raise
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Whether no other process writes to the file; where the system has no such locks, this is assumed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno != errno.EWOULDBLOCK
+    return True
+
+
+def _append(path: Path) -> None:
+    """Raises OSError where a file cannot grow."""
+    with path.open("ab") as file:
+        file.write(bytes(1 << 20))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    content = text.encode()
+    with atomic_write(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, values: Any) -> None:
     """Write an indented JSON file atomically."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, visible(json.dumps(values, indent=2, ensure_ascii=False)) + "\n")
 
 
 def create_dir(path: Path) -> Path:
@@ -63,14 +117,49 @@ def ensure_dir(path: Path) -> Path:
     Raises:
         RequestError: It cannot be made or written to.
     """
-    try:
+    with _refused(path):
         path.mkdir(parents=True, exist_ok=True)
-        test_file = path / f".{os.getpid()}.probe"
-        test_file.touch()
-        test_file.unlink()
+        _touch(path)
+    return path
+
+
+def refuse_link(folder: Path) -> None:
+    """Refuse to write results into a folder that is a link: someone else may have chosen where it leads.
+
+    Only the folder itself is checked. The folders above it may be links.
+
+    Raises:
+        RequestError: It is a link.
+    """
+    if folder.is_symlink():
+        raise RequestError(
+            f"{folder}: is a link to {folder.readlink()}, and results are not written through it. Name the folder that "
+            "it leads to, or remove the link."
+        )
+
+
+def check_writable(path: Path) -> None:
+    """Check, before work begins, that a folder can be made or written to; nothing is made.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    with _refused(path):
+        _touch(next(folder for folder in (path, *path.parents) if folder.exists()))
+
+
+def _touch(folder: Path) -> None:
+    test_file = folder / f".{os.getpid()}.probe"
+    test_file.touch()
+    test_file.unlink()
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RequestError(f"{path}: cannot be written ({error.strerror or error}). Choose another folder.") from error
-    return path
 
 
 def timestamped_path(output: str, command: str, label: str = "") -> Path:

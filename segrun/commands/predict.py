@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from typing_extensions import TypedDict
 
 from segrun.config.build import to_dataclass
 from segrun.data.sets.files import all_files
@@ -19,12 +18,20 @@ from segrun.engine.signals import StopSignal
 from segrun.errors import Interrupted, RequestError, join_names
 from segrun.experiment.predictor import load_predictor
 from segrun.files import ensure_dir, write_json
-from segrun.inference.predict_files import PredictJob, predict_files, write_summary
+from segrun.inference.predict_files import predict_files, write_summary
+from segrun.inference.predict_jobs import PredictJob, predict_jobs
 from segrun.inference.predictor import Predictor
 from segrun.inference.settings import PredictSettings
 from segrun.report.terminal import print_line, progress_bar
+from segrun.schema import read_json
 
 CLAIM = "predict.json"  # in an output folder, it names the model whose masks these are
+
+
+class Claim(TypedDict):
+    """Content of predict.json."""
+
+    model: str
 
 
 @dataclass(frozen=True)
@@ -34,21 +41,22 @@ class PredictRequest(PredictSettings):
     checkpoint: str
     input: str
     output: str
+    base: str | None
     trust: Sequence[str]
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """How many masks were written or kept, and why files could not be read."""
+    """How many masks were written or kept, and why others were not."""
 
     written: int
     kept: int
-    unreadable: tuple[str, ...]
+    failed: tuple[str, ...]
 
     @property
     def status(self) -> int:
         """The exit status."""
-        return 1 if self.unreadable else 0
+        return 1 if self.failed else 0
 
 
 def run(config: Mapping[str, Any]) -> PredictResult:
@@ -61,13 +69,22 @@ def run(config: Mapping[str, Any]) -> PredictResult:
     request = to_dataclass(config, PredictRequest, "")
     output = Path(request.output).expanduser()
     images = find_images(request.input, output)
+    jobs = predict_jobs(images, output, request)
     predictor = load_predictor(
-        request.checkpoint, request.device, request.trust, request.precision, request.tile, request.overlap
+        request.checkpoint,
+        request.device,
+        request.trust,
+        request.precision,
+        request.tile,
+        request.overlap,
+        request.base,
     )
-    jobs = predict_jobs(images, ensure_dir(output), request)
-    claim_output_dir(output, predictor, jobs, request.overwrite)
+    claim_output_dir(ensure_dir(output), predictor, jobs, request.overwrite)
+    renamed = [job.mask for job, (_, name) in zip(jobs, images, strict=True) if not job.mask.stem.startswith(name.stem)]
+    if renamed:
+        print_line(f"{len(renamed)} names are too long for this system and were shortened: {join_names(renamed, 1)}")
     remaining = [job for job in jobs if request.overwrite or not all(path.is_file() for path in job.outputs())]
-    unreadable: list[str] = []
+    failed: list[str] = []
     written = 0
     try:
         with StopSignal() as stop, progress_bar("predicting", len(remaining)) as advance:
@@ -76,12 +93,12 @@ def run(config: Mapping[str, Any]) -> PredictResult:
                 if problem is None:
                     written += 1
                 else:
-                    unreadable.append(problem)
+                    failed.append(problem)
     finally:
-        write_summary(output / "summary.csv", jobs, predictor.classes)
+        failed += write_summary(output / "summary.csv", jobs, predictor.classes)
     if stop.requested:
         raise Interrupted(f"Interrupted after {written} of {len(remaining)} images. The same command continues.")
-    result = PredictResult(written, len(jobs) - len(remaining), tuple(unreadable))
+    result = PredictResult(written, len(jobs) - len(remaining), tuple(failed))
     print_result(result, output)
     return result
 
@@ -115,27 +132,6 @@ def find_images(wanted: str, output: Path) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(base)) for file in images]
 
 
-def predict_jobs(images: Sequence[tuple[Path, Path]], output: Path, settings: PredictSettings) -> list[PredictJob]:
-    """What to write for each image: photo.jpg becomes photo.png, or photo.jpg.png where photo.png is an image, too.
-
-    Raises:
-        RequestError: A mask would replace one of the images.
-    """
-    same_stem = Counter(relative.with_suffix("") for _, relative in images)
-    jobs = []
-    for source, relative in images:
-        unique = same_stem[relative.with_suffix("")] == 1
-        name = relative.with_suffix(".png") if unique else relative.with_name(f"{relative.name}.png")
-        overlay = output / "overlay" / name if settings.overlay else None
-        confidence = output / "confidence" / name if settings.confidence else None
-        jobs.append(PredictJob(source, output / name, overlay, confidence, settings.overwrite))
-    sources = {source.resolve() for source, _ in images}
-    replaced = [path for job in jobs for path in job.outputs() if path.resolve() in sources]
-    if replaced:
-        raise RequestError(f"output={output}: {replaced[0]} is one of the images. Choose another folder for the masks.")
-    return jobs
-
-
 def claim_output_dir(output: Path, predictor: Predictor, jobs: Sequence[PredictJob], overwrite: bool) -> None:
     """Note in the folder whose masks it holds: one folder holds the masks of one model.
 
@@ -145,7 +141,8 @@ def claim_output_dir(output: Path, predictor: Predictor, jobs: Sequence[PredictJ
     claim = {"model": _model_hash(predictor), "classes": list(predictor.classes.names)}
     path = output / CLAIM
     if path.is_file() and not overwrite:
-        if json.loads(path.read_text(encoding="utf-8")).get("model") != claim["model"]:
+        cure = "Remove it if the masks are of this checkpoint, or write them again: overwrite=true."
+        if read_json(path, Claim, cure)["model"] != claim["model"]:
             raise RequestError(
                 f"{output}: holds masks of another checkpoint. Choose another output, or overwrite=true."
             )
@@ -162,8 +159,8 @@ def claim_output_dir(output: Path, predictor: Predictor, jobs: Sequence[PredictJ
 def print_result(result: PredictResult, output: Path) -> None:
     kept = f", {result.kept} existed already (overwrite=true writes them again)" if result.kept else ""
     print_line(f"{result.written} masks written to {output}{kept}")
-    for problem in result.unreadable:
-        print_line(f"not read: {problem}", "red")
+    for problem in result.failed:
+        print_line(f"failed: {problem}", "red")
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,36 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segrun.errors import DataError
+from segrun.csv_tables import write_table
+from segrun.errors import DataError, RequestError, ResourceError, SegrunError
 from segrun.files import atomic_write, write_text
 from segrun.inference.batching import group_by_size, read_ahead
+from segrun.inference.predict_jobs import PredictJob
 from segrun.inference.predictor import Predictor
 from segrun.types import ClassMap, to_display_rgb
 
 READERS = 2  # threads that read images ahead
-
-
-@dataclass(frozen=True)
-class PredictJob:
-    """What to write for one image file.
-
-    Attributes:
-        source: The image.
-        mask: PNG of class indices, with the classes' colours as palette.
-        overlay: PNG of the image with the mask laid over it; None: not written.
-        confidence: PNG of the probability of each pixel's class, from 0 to 255; None: not written.
-        overwrite: Whether to replace files that exist already.
-    """
-
-    source: Path
-    mask: Path
-    overlay: Path | None = None
-    confidence: Path | None = None
-    overwrite: bool = False
-
-    def outputs(self) -> list[Path]:
-        """The files to write."""
-        return [path for path in (self.mask, self.overlay, self.confidence) if path is not None]
 
 
 class _ReadImage(NamedTuple):
@@ -72,8 +49,8 @@ def predict_files(
     def read(job: PredictJob) -> _ReadImage:
         try:
             return _ReadImage(job, predictor.read(job.source), "")
-        except DataError as error:
-            return _ReadImage(job, None, str(error))
+        except Exception as error:
+            return _ReadImage(job, None, _problem_of(job, error))
 
     def is_large(item: _ReadImage) -> bool:
         return item.image is not None and predictor.inference.is_large(item.image)
@@ -90,11 +67,27 @@ def predict_files(
             yield from ((item.job, str(error)) for item in group)
             continue
         for item, image, probability in zip(group, images, probabilities, strict=True):
-            sidecars = predictor.sidecars(item.job.source)
-            write_prediction(item.job, image, probability, predictor.classes, sidecars)
-            yield item.job, None
+            problem = None
+            try:
+                sidecars = predictor.sidecars(item.job.source)
+                write_prediction(item.job, image, probability, predictor.classes, sidecars)
+            except Exception as error:
+                problem = _problem_of(item.job, error)
+            yield item.job, problem
         if stop():
             return
+
+
+def _problem_of(job: PredictJob, error: Exception) -> str:
+    """The message of an error that concerns one image, so that the others are predicted all the same.
+
+    Raises:
+        RequestError, ResourceError: Every other image would meet it, too.
+    """
+    if isinstance(error, ResourceError) or (isinstance(error, RequestError) and not isinstance(error, DataError)):
+        raise error
+    text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
+    return text if str(job.source) in text else f"{job.source}: {text}"
 
 
 def write_prediction(
@@ -126,15 +119,23 @@ def write_prediction(
     _write_png(mask, job.mask, job.overwrite)
 
 
-def write_summary(path: Path, jobs: Sequence[PredictJob], classes: ClassMap) -> None:
-    """Write summary.csv: one row per image that has a mask, with the fraction of its pixels per class."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("image", *classes.names))
-        for job in jobs:
-            if job.mask.is_file():
+def write_summary(path: Path, jobs: Sequence[PredictJob], classes: ClassMap) -> list[str]:
+    """Write summary.csv: one row per image that has a mask, with the fraction of its pixels per class.
+
+    Returns:
+        Which files of earlier runs are no masks.
+    """
+    rows, problems = [], []
+    for job in jobs:
+        if job.mask.is_file():
+            try:
                 fractions = _class_fractions(job.mask, len(classes))
-                writer.writerow((str(job.source), *(f"{fraction:.6f}" for fraction in fractions)))
+            except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to refuse a file
+                problems.append(f"{job.mask}: is not a mask ({error}). Remove it, or replace it: overwrite=true.")
+            else:
+                rows.append((str(job.source), *(f"{fraction:.6f}" for fraction in fractions)))
+    write_table(path, ("image", *classes.names), rows)
+    return problems
 
 
 def _class_fractions(mask: Path, classes: int) -> list[float]:

@@ -23,6 +23,7 @@ from segrun.commands.predict import PredictResult
 from segrun.config.compose import compose
 from segrun.data.sets.shapes import Shapes
 from segrun.errors import RequestError
+from segrun.inference import predict_files, predict_jobs
 from tests.conftest import QUICK
 
 
@@ -61,8 +62,8 @@ def test_what_belongs_beside_a_picture_is_written_for_each(
 def test_a_folder_becomes_masks_at_the_same_places(checkpoint: Path, photos: Path) -> None:
     result = run(checkpoint, photos, "out put", "overlay=true", "confidence=true", "batch_size=2")
     out = Path("out put")
-    assert (result.written, result.status, len(result.unreadable)) == (5, 1, 1)
-    assert "broken.png" in result.unreadable[0]
+    assert (result.written, result.status, len(result.failed)) == (5, 1, 1)
+    assert "broken.png" in result.failed[0]
     masks = {p.relative_to(out).as_posix() for p in out.rglob("*.png") if p.parts[1] not in ("overlay", "confidence")}
     base = "Übung 写真"
     assert masks == {f"{base}/{n}" for n in ("a.png", "b.png", "deep/a.png", "twin.png.png", "twin.jpg.png")}
@@ -84,8 +85,9 @@ def test_a_second_run_goes_on_and_never_overwrites(checkpoint: Path, photos: Pat
     mask = Path("masks/Übung 写真/a.png")
     mask.write_bytes(b"mine")
     Path("masks/Übung 写真/b.png").unlink()
-    with pytest.raises(Exception, match="cannot identify"):
-        run(checkpoint, photos)
+    result = run(checkpoint, photos)
+    assert (result.written, result.kept, result.status) == (1, 4, 1)
+    assert result.failed[1].startswith(f"{mask}: is not a mask (cannot identify")
     assert mask.read_bytes() == b"mine"
     assert Path("masks/Übung 写真/b.png").is_file()
     assert run(checkpoint, photos, "masks", "overwrite=true").written == 5
@@ -105,6 +107,133 @@ def test_files_of_other_origin_are_never_replaced(checkpoint: Path, elsewhere: P
         run(checkpoint, "in/twin.png", "in")
     assert run(checkpoint, "in", ".").written == 2
     assert run(checkpoint, "in", ".", "overlay=true").written == 2  # adds what is missing
+
+
+def picture(path: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32)).save(path, format="PNG")
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "message"),
+    [
+        (
+            ["x.png", "overlay/x.png"],
+            ["overlay=true"],
+            "in/overlay/x.png and in/x.png: masks/overlay/x.png would be written for both. Rename one of the images, "
+            "or predict them into two folders.",
+        ),
+        (
+            ["a.jpg", "a.png", "a.jpg.png"],
+            [],
+            "in/a.jpg and in/a.jpg.png: masks/a.jpg.png would be written for both. Rename one of the images, or "
+            "predict them into two folders.",
+        ),
+        (
+            ["a.jpg", "a.png/b.jpg"],
+            [],
+            "in/a.jpg: masks/a.png would be its mask and the folder of others. Rename the image.",
+        ),
+    ],
+)
+def test_two_outputs_with_one_name_are_refused_before_anything_is_written(
+    checkpoint: Path, names: list[str], words: list[str], message: str
+) -> None:
+    for name in names:
+        picture(f"in/{name}")
+    with pytest.raises(RequestError) as refused:
+        run(checkpoint, "in", "masks", *words)
+    assert str(refused.value) == message and not Path("masks").exists()
+
+
+def test_nothing_is_written_through_a_link(checkpoint: Path, elsewhere: Path) -> None:
+    picture("in/sub/x.png")
+    Path("elsewhere").mkdir()
+    Path("masks").symlink_to("elsewhere")
+    with pytest.raises(RequestError, match=r"^masks: is a link to elsewhere, and results are not written through it"):
+        run(checkpoint, "in", "masks", "overwrite=true")
+    Path("out").mkdir()
+    Path("out/sub").symlink_to(elsewhere / "elsewhere")
+    with pytest.raises(RequestError, match=f"^out/sub: is a link to {elsewhere}/elsewhere, and"):
+        run(checkpoint, "in", "out")
+    assert not list(Path("elsewhere").iterdir())
+    assert run(checkpoint, "in", "masks/below").written == 1  # folders above may be links
+    assert Path("elsewhere/below/sub/x.png").is_file()
+
+
+def test_a_link_in_the_place_of_a_mask_is_refused_or_replaced_but_not_followed(checkpoint: Path) -> None:
+    picture("in/x.png")
+    Path("mine").write_text("mine")
+    Path("masks").mkdir()
+    Path("masks/x.png").symlink_to("../mine")
+    with pytest.raises(
+        RequestError, match=r"^masks/x\.png: is a link to \.\./mine, not a mask\. Remove it, or replace"
+    ):
+        run(checkpoint, "in")
+    assert run(checkpoint, "in", "masks", "overwrite=true").written == 1
+    assert Path("mine").read_text() == "mine" and not Path("masks/x.png").is_symlink()
+
+
+def test_long_names_are_shortened_and_deep_folders_flattened(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_jobs, "PATH_BYTES", 250)
+    long, deep = "ü" * 123 + ".png", "/".join(["d" * 90] * 3)
+    picture(f"in/{long}")
+    picture(f"in/{deep}/x.png")
+    assert run(checkpoint, "in", "masks", "confidence=true").status == 0
+    names = sorted(path.name for path in Path("masks").glob("*.png"))
+    assert names == ["__".join(["d" * 90, "d" * 90, "d" * 31]) + "~1c71c3034b.png", "ü" * 107 + "~df7240b3b4.png"]
+    assert f"2 names are too long for this system and were shortened: masks/{names[0]} and 1 more" in (
+        capsys.readouterr().out
+    )
+    assert run(checkpoint, "in", "masks", "confidence=true").kept == 2
+    with Path("masks/summary.csv").open(encoding="utf-8") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [f"in/{deep}/x.png", f"in/{long}"]
+
+
+def test_one_files_failure_does_not_stop_the_others(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        picture(f"in/{name}.png")
+    Path("masks/c.png").mkdir(parents=True)
+    read = predict_files.Predictor.__init__
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        read(self, *args, **options)
+        original = self.read
+        self.read = lambda path: 1 / 0 if path.name == "a.png" else original(path)
+
+    monkeypatch.setattr(predict_files.Predictor, "__init__", init)
+    result = run(checkpoint, "in", "masks", "overwrite=true", "batch_size=4")
+    assert (result.written, result.status, len(result.failed)) == (2, 1, 2)
+    printed = capsys.readouterr().out
+    assert "failed: in/a.png: ZeroDivisionError: division by zero\n" in printed
+    assert "failed: in/c.png: " in printed and "masks/c.png" in printed
+    assert not list(Path("masks").glob(".*.part"))
+
+
+@pytest.mark.parametrize("content", [b"[" * 50_000, b"\xff", b"{}", b'{"model": 1}'])
+def test_a_damaged_claim_is_one_line(checkpoint: Path, content: bytes) -> None:
+    picture("in/x.png")
+    run(checkpoint, "in")
+    Path("masks/predict.json").write_bytes(content)
+    with pytest.raises(RequestError, match=r"^masks/predict\.json: .* or write them again: overwrite=true\.$"):
+        run(checkpoint, "in")
+
+
+def test_formulas_and_control_characters_in_names_stay_text(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("=1+1.png", "\x1b[2J.png"):
+        picture(f"in/{name}")
+    os.chdir("in")
+    Path("-\x07.png").write_bytes(b"")
+    assert run(checkpoint, "*.png", "../masks").written == 2
+    assert r"failed: -\u0007.png: " in capsys.readouterr().out
+    lines = Path("../masks/summary.csv").read_bytes().decode().split("\r\n")
+    assert lines[1].startswith("\x1b[2J.png,") and lines[2].startswith("'=1+1.png,")
 
 
 def test_masks_of_two_models_are_not_mixed(checkpoint: Path, photos: Path, elsewhere: Path) -> None:
@@ -181,7 +310,7 @@ def test_no_checkpoint_truncated_and_pickled_code_are_refused(checkpoint: Path, 
     Path("text.ckpt").write_text("hello")
     torch.save({"segrun": 1, "weights": subprocess.Popen}, "code.ckpt")
     for name in ("cut.ckpt", "text.ckpt", "code.ckpt"):
-        with pytest.raises(RequestError, match=rf"{name}: cannot be read"):
+        with pytest.raises(RequestError, match=rf"{name}: (cannot be read|is damaged)"):
             run(Path(name), photos)
 
 
