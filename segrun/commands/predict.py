@@ -178,8 +178,12 @@ def _is_reached_again(file: Path, base: Path) -> bool:
 
 
 def _is_image(file: Path) -> bool:
-    known = file.suffix.lower() in Image.registered_extensions()
-    return known and file.is_file() and not file.name.startswith(".")
+    if file.suffix.lower() not in Image.registered_extensions() or file.name.startswith("."):
+        return False
+    try:
+        return file.is_file()
+    except OSError:  # its path is too long, for example: it is predicted like the others, and fails by name
+        return True
 
 
 def _model_hash(predictor: Predictor) -> str:
