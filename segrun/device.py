@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import os
 import re
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # accelerate takes a second to import
     from accelerate import Accelerator
 
 T = TypeVar("T")
+WORKER_GRACE = 5.0  # seconds in which a loader's processes may end by themselves
 
 
 def torch_device(device: str) -> torch.device:
@@ -47,12 +50,13 @@ def check_device(device: str, precision: str) -> torch.device:
     return found
 
 
-def make_accelerator(device: str, precision: str) -> Accelerator:
+def make_accelerator(device: str, precision: str, timeout: float | None = None) -> Accelerator:
     """The accelerator of one command.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
+        timeout: Seconds that the processes of a training wait for one that does not respond; None: as torch chooses.
 
     Raises:
         RequestError: CUDA without a GPU, or fp16 on a CPU.
@@ -66,8 +70,10 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     else:
         mixed_precision = "no" if precision == "fp32" else precision
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
-    return Accelerator(cpu=not cuda, mixed_precision=mixed_precision)
+    handlers = [] if timeout is None else [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))]
+    return Accelerator(cpu=not cuda, mixed_precision=mixed_precision, kwargs_handlers=handlers)
 
 
 def _reset_accelerate() -> None:
@@ -191,6 +197,28 @@ def loader_workers(workers: int, cuda: bool) -> int:
     if workers >= 0:
         return workers
     return min(8, os.cpu_count() or 1) if cuda else 0
+
+
+def end_workers(loader: Any) -> None:
+    """End a loader's processes, even those that hang.
+
+    Args:
+        loader: The iterator of a torch DataLoader.
+    """
+    workers = getattr(loader, "_workers", [])
+    if not workers:  # this process loads
+        return
+
+    def kill() -> None:
+        for worker in workers:
+            worker.kill()
+
+    killer = threading.Timer(WORKER_GRACE, kill)
+    killer.start()
+    with contextlib.suppress(RuntimeError):  # torch reports those that are killed
+        loader._shutdown_workers()
+    killer.cancel()
+    kill()  # torch does nothing while Python exits
 
 
 def reset_peak_memory(cuda: bool) -> None:

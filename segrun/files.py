@@ -39,6 +39,8 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
         SegrunError: The file cannot be written for another reason.
     """
     temporary = path.with_name(f".{path.name}.part")
+    if temporary.is_symlink():
+        temporary.unlink()  # nobody but segrun makes such a file
     try:
         with temporary.open("ab") as file:
             if not _lock(file):
@@ -57,7 +59,9 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
     except OSError as error:
         if error.errno in FULL:
             where = f"{FULL[error.errno]} on {path.parent}"
-            raise ResourceError(f"{where}, {size / 1e6:,.1f} MB needed for {path.name}. Older files are kept.") from error
+            raise ResourceError(
+                f"{where}, {size / 1e6:,.1f} MB needed for {path.name}. Older files are kept."
+            ) from error
         if error.filename == str(temporary):
             raise SegrunError(f"{path}: cannot be written ({error.strerror}).") from error
         raise
@@ -123,18 +127,18 @@ def ensure_dir(path: Path) -> Path:
     return path
 
 
-def refuse_link(folder: Path) -> None:
-    """Refuse to write results into a folder that is a link: someone else may have chosen where it leads.
+def refuse_link(path: Path) -> None:
+    """Refuse to write results through a link: someone else may have chosen where it leads.
 
-    Only the folder itself is checked. The folders above it may be links.
+    Only the path itself is checked. The folders above it may be links.
 
     Raises:
         RequestError: It is a link.
     """
-    if folder.is_symlink():
+    if path.is_symlink():
         raise RequestError(
-            f"{folder}: is a link to {folder.readlink()}, and results are not written through it. Name the folder that "
-            "it leads to, or remove the link."
+            f"{path}: is a link to {path.readlink()}, and results are not written through it. Remove the link, or name "
+            "what it leads to."
         )
 
 

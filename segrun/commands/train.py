@@ -18,10 +18,10 @@ from segrun.config.build import to_dataclass
 from segrun.config.compose import in_multirun
 from segrun.config.recorded import RecordedConfig
 from segrun.device import autocast, make_accelerator, memory_layout, reset_peak_memory
+from segrun.engine.failures import explained_failures
 from segrun.engine.loop import fit
 from segrun.engine.recipe import EpochData, TrainRecipe
 from segrun.engine.settings import TrainerSettings
-from segrun.errors import Interrupted
 from segrun.events import Event
 from segrun.experiment.experiment import Experiment
 from segrun.experiment.plan import make_plan, plan_training
@@ -29,7 +29,7 @@ from segrun.experiment.request import RunSettings, check_processes, find_run, in
 from segrun.experiment.tasks import build_balance
 from segrun.experiment.train_batches import TrainBatches
 from segrun.experiment.training_model import adapted_model
-from segrun.files import timestamped_path
+from segrun.files import check_writable, timestamped_path
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.inference import Inference
 from segrun.report.metrics_file import MetricsFile
@@ -112,6 +112,7 @@ def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None
         Interrupted: By Ctrl-C or SIGTERM; the state is saved.
     """
     trainer = experiment.trainer
+    check_writable(folder)
     accelerator = start_process(trainer)
     check_processes(resume, accelerator.num_processes)
     planned = plan_training(experiment, resume, accelerator.num_processes, accelerator.main_process_first)
@@ -149,19 +150,18 @@ def train(experiment: Experiment, folder: Path, resume: Checkpoint | None = None
     epochs = EpochData(batches, trainer.steps_per_epoch(len(data.splits["train"])), score_val)
     state = None if resume is None else resume.training
     trackers_used = experiment.trackers if accelerator.is_main_process else {}
-    with lock(run.path), open_trackers(trackers_used, run.path) as trackers:
+    size = experiment.data.sizing.size or max(data.train_scan.sizes)
+    failures = explained_failures(run.path, trainer, size)
+    with lock(run.path), failures, open_trackers(trackers_used, run.path) as trackers:
         with event_emitter(run, state, trackers) as emit:
-            try:
-                progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)
-            except Interrupted as stop:
-                raise Interrupted(f"{stop} Continue with: segrun train resume={run.path}") from None
+            progress = fit(model, plan, tasks, recipe, epochs, run.checkpoint_sink(), accelerator, emit, state)
         result = finish(run, plan, progress, inference, score, partial(batches.primary, 0), batches.several)
     return TrainResult(run.path, result.summaries["val"], result.summaries.get("test"))
 
 
 def start_process(settings: TrainerSettings) -> Accelerator:
     """The accelerator; what torch keeps for the whole process is set for this run."""
-    accelerator = make_accelerator(settings.device, settings.precision)
+    accelerator = make_accelerator(settings.device, settings.precision, settings.timeout)
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
     reset_peak_memory(accelerator.device.type == "cuda")

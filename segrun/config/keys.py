@@ -72,6 +72,7 @@ KEYS: dict[str, Facts] = {
     "dataset.masks": Facts(locates_data=True),
     "dataset.ignore_index": Facts(locates_data=True),
     "dataset.allow_unpaired": Facts(locates_data=True),
+    "dataset.allow_outside": Facts(locates_data=True, affects_result=False),
     "dataset.channels": Facts(locates_data=True),
     "dataset.exif": Facts(locates_data=True),
     "dataset.download": Facts(locates_data=True, affects_result=False),
@@ -110,6 +111,7 @@ KEYS: dict[str, Facts] = {
     # keys of train and choose
     "seed": Facts(chosen_on_val=False, replicate=True),
     "init_from": Facts(path=True, initial_weights=True),
+    "base": Facts(path=True, affects_result=False, chosen_on_val=False),
     "resume": Facts(path=True, affects_result=False, may_change_on_resume=True),
     "output": Facts(path=True, affects_result=False, may_change_on_resume=True),
     "trust": Facts(affects_result=False, may_change_on_resume=True),

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from segrun.device import mean_over_processes, memory_layout
+from segrun.engine.recipe import BatchStream
 from segrun.engine.settings import TrainerSettings
 from segrun.engine.step import targets_on_device
 from segrun.models.segmenter import Output, Segmenter
 from segrun.tasks.task import Task
 from segrun.transfer.plan import LRMultipliers
 from segrun.transfer.regularizers.regularizer import BatchPreview
-from segrun.types import Batch
 
 if TYPE_CHECKING:  # accelerate takes a second to import
     from accelerate import Accelerator
@@ -25,7 +25,7 @@ LR_BATCHES = 5  # batches per measurement of LR multipliers, as in Lee et al., I
 
 
 def make_batch_preview(
-    upcoming_batches: Callable[[], Iterator[Batch]], task: Task, settings: TrainerSettings, accelerator: Accelerator
+    upcoming_batches: Callable[[], BatchStream], task: Task, settings: TrainerSettings, accelerator: Accelerator
 ) -> BatchPreview:
     """A function that gives the next training batches, with the loss of one task.
 

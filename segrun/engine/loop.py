@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,20 +26,18 @@ from segrun.engine.optimizers import (
     restore_state,
     set_lr_multipliers,
 )  # fmt: skip
-from segrun.engine.progress import Progress
-from segrun.engine.recipe import CheckpointSink, EpochData, TrainRecipe, epoch_segments
+from segrun.engine.progress import Progress, epoch_done
+from segrun.engine.recipe import BatchStream, CheckpointSink, EpochData, TrainRecipe, epoch_segments
 from segrun.engine.selection import update_best
 from segrun.engine.signals import StopSignal
 from segrun.engine.state import restore_balance_and_scaler, training_state
 from segrun.engine.step import train_step
 from segrun.errors import Interrupted
-from segrun.events import Emit, EpochDone, PhaseEnded, PhaseStarted, StepDone
-from segrun.inference.evaluation import Evaluation
+from segrun.events import Emit, PhaseEnded, PhaseStarted, StepDone
 from segrun.models.segmenter import Segmenter
 from segrun.tasks.task import Task
 from segrun.transfer.apply import FreezeAudit, set_modes, set_trainable
 from segrun.transfer.plan import Phase, Plan
-from segrun.types import Batch
 
 if TYPE_CHECKING:  # accelerate takes a second to import
     from accelerate import Accelerator
@@ -94,7 +93,7 @@ def fit(
             if progress.epoch < end_epoch and not progress.ended:
                 training.run_phase(index, phase, end_epoch)
     finally:
-        training.batches = iter(())  # ends the loader's workers, even if a traceback still refers to `training`
+        training.batches.close()
     return progress
 
 
@@ -128,7 +127,7 @@ class _Training:
         primary = next(task for task in self.tasks if task.primary)
         self.preview = make_batch_preview(self.upcoming_batches, primary, self.settings, self.accelerator)
 
-    def upcoming_batches(self) -> Iterator[Batch]:
+    def upcoming_batches(self) -> BatchStream:
         """A new stream that starts with the first batch of the next step."""
         return self.data.batches(self.progress.step * self.settings.accumulate)
 
@@ -176,17 +175,24 @@ class _Training:
         set_modes(self.model, self.parts, phase)
         while progress.step < self.epoch_ends[epoch]:
             self.run_step(epoch, stop)
-        progress.epoch = epoch + 1
-        mean_losses = {name: total / self.data.steps[epoch] for name, total in progress.losses.items()}
-        task_weights = self.recipe.balance.weights()
-        self.recipe.balance.end_epoch({task.name: mean_losses[task.name] for task in self.tasks})
         evaluation, is_best = None, False
-        if progress.epoch % self.settings.eval_every == 0 or progress.epoch == self.plan.epochs:
+        if (epoch + 1) % self.settings.eval_every == 0 or epoch + 1 == self.plan.epochs:
             # each process has its own batch-norm statistics; those of the first one are kept
             copy_from_first_process(self.accelerator, self.evaluated_model.buffers())
-            evaluation = self.data.evaluate(self.evaluated_model)
+            with self.saved_if_ended(stop):
+                evaluation = self.data.evaluate(self.evaluated_model)
+        progress.epoch = epoch + 1
+        mean_losses = {name: total / self.data.steps[epoch] for name, total in progress.losses.items()}
+        task_weights = self.recipe.balance.weights() if len(self.tasks) > 1 else {}
+        self.recipe.balance.end_epoch({task.name: mean_losses[task.name] for task in self.tasks})
+        if evaluation is not None:
             is_best = update_best(progress, evaluation, self.settings, last_phase=phase is self.plan.phases[-1])
-        self.emit(self._epoch_done(mean_losses, task_weights, evaluation, is_best))
+        loss, last_lr = progress.loss / self.data.steps[epoch], self.recipe.lr(progress.step - 1, self.segments[epoch])
+        lr = lr_by_part(phase, self.parts, last_lr, self.lr_multipliers)
+        event = epoch_done(
+            progress, phase.name, self.plan.epochs, loss, mean_losses, task_weights, lr, evaluation, is_best
+        )
+        self.emit(event)
         progress.finish_epoch()
         if is_best:
             self.sink.save_best(self.evaluated_model, progress)
@@ -201,7 +207,8 @@ class _Training:
         """One optimizer step."""
         progress, accelerator, seed = self.progress, self.accelerator, self.recipe.seed
         start_time = time.perf_counter()
-        window = [next(self.batches) for _ in range(self.settings.accumulate)]
+        with self.saved_if_ended(stop):
+            window = [next(self.batches) for _ in range(self.settings.accumulate)]
         lr = self.recipe.lr(progress.step, self.segments[epoch])
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_multiplier"]
@@ -218,29 +225,30 @@ class _Training:
         progress.seconds += time.perf_counter() - start_time
         self.emit(StepDone(progress.step, self.epoch_ends[-1], epoch + 1, result.loss, lr, images))
         if result.stopping:
-            self.audit.check()
-            self.save_last()
-            raise Interrupted(f"Interrupted after step {progress.step} of {self.epoch_ends[-1]}; the state is saved.")
+            self.save_and_stop()
 
-    def _epoch_done(self, mean_losses: Mapping[str, float], task_weights: Mapping[str, float],
-                    evaluation: Evaluation | None, is_best: bool) -> EpochDone:  # fmt: skip
-        progress, epoch = self.progress, self.progress.epoch - 1
-        base_lr = self.recipe.lr(progress.step - 1, self.segments[epoch])
-        return EpochDone(
-            epoch=progress.epoch,
-            epochs=self.plan.epochs,
-            phase=self.phase.name,
-            step=progress.step,
-            loss=progress.loss / self.data.steps[epoch],
-            losses=mean_losses,
-            weights=task_weights if len(self.tasks) > 1 else {},
-            lr=lr_by_part(self.phase, self.parts, base_lr, self.lr_multipliers),
-            seconds=progress.seconds,
-            images_per_second=progress.images / max(progress.seconds, 1e-9),
-            val=evaluation.scores if evaluation else None,
-            val_loss=evaluation.loss if evaluation else None,
-            best=is_best,
-        )
+    @contextlib.contextmanager
+    def saved_if_ended(self, stop: StopSignal) -> Iterator[None]:
+        """What is done between two steps. If it fails, the state after the last step is stored.
+
+        A signal ends it at once. Several processes have to agree on the step after which they stop, so that there it
+        waits for the end of the next step.
+        """
+        try:
+            with stop.at_once() if self.accelerator.num_processes == 1 else contextlib.nullcontext():
+                yield
+        except KeyboardInterrupt:
+            self.save_and_stop()
+        except Exception:
+            self.save_last()
+            raise
+
+    def save_and_stop(self) -> None:
+        """Store the state after a step, if what was frozen is unchanged."""
+        self.audit.check()
+        self.save_last()
+        step, steps = self.progress.step, self.epoch_ends[-1]
+        raise Interrupted(f"Interrupted after step {step} of {steps}; the state is saved.") from None
 
     def save_last(self) -> None:
         """Store weights and training state in last.ckpt."""

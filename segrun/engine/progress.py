@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from segrun.events import EpochDone
+from segrun.inference.evaluation import Evaluation
+
 
 @dataclass
 class Progress:
@@ -47,3 +50,32 @@ class Progress:
         """Add the epoch's time to the total, and set the sums of the epoch to zero."""
         self.total_seconds += self.seconds
         self.loss, self.losses, self.seconds, self.images = 0.0, {}, 0.0, 0
+
+
+def epoch_done(
+    progress: Progress,
+    phase: str,
+    epochs: int,
+    loss: float,
+    losses: Mapping[str, float],
+    weights: Mapping[str, float],
+    lr: Mapping[str, float],
+    evaluation: Evaluation | None,
+    is_best: bool,
+) -> EpochDone:
+    """The event of the epoch that has just finished; see `EpochDone`."""
+    return EpochDone(
+        epoch=progress.epoch,
+        epochs=epochs,
+        phase=phase,
+        step=progress.step,
+        loss=loss,
+        losses=losses,
+        weights=weights,
+        lr=lr,
+        seconds=progress.seconds,
+        images_per_second=progress.images / max(progress.seconds, 1e-9),
+        val=evaluation.scores if evaluation else None,
+        val_loss=evaluation.loss if evaluation else None,
+        best=is_best,
+    )

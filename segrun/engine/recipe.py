@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -57,17 +57,23 @@ class TrainRecipe:
         return self.optimizer.lr * self.schedule.of(segment.index)(step - segment.start, segment.steps)
 
 
+class BatchStream(Iterator[Batch], Protocol):
+    """Batches, and a way to end the processes that load them."""
+
+    def close(self) -> object: ...
+
+
 @dataclass(frozen=True)
 class EpochData:
     """Where batches and evaluations come from.
 
     Attributes:
-        batches: Opens the endless stream of training batches at a given batch.
+        batches: Opens the endless stream of training batches at a given batch; `close` ends the stream's processes.
         steps: Number of optimizer steps of each epoch.
         evaluate: Evaluates a model on val.
     """
 
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], BatchStream]
     steps: Sequence[int]
     evaluate: Callable[[nn.Module], Evaluation]
 

@@ -29,6 +29,7 @@ class TrainerSettings:
         channels_last: Memory format; see `segrun.device.memory_layout`.
         compile: Whether to use `torch.compile`.
         workers: Loader processes; see `segrun.device.loader_workers`.
+        timeout: Seconds after which a loader process, or another process of the training, counts as hanging.
         cache: GiB of decoded training images that are kept in memory.
         deterministic: Whether to refuse operations whose results differ between runs.
         monitor: The score on val that selects the best epoch.
@@ -50,6 +51,7 @@ class TrainerSettings:
     channels_last: bool | Literal["auto"]
     compile: bool
     workers: Annotated[int, Ge(-1)]
+    timeout: PositiveFloat
     cache: NonNegativeFloat
     deterministic: bool
     monitor: Monitor

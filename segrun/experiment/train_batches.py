@@ -12,6 +12,7 @@ from segrun.data.augment.augment import Augment
 from segrun.data.dataset import Dataset
 from segrun.data.loader.batch_sampler import EndlessBatchSampler
 from segrun.data.loader.collate import concat_batches
+from segrun.data.loader.processes import LoadedStream
 from segrun.data.loader.sample_cache import SampleCache
 from segrun.data.loader.train_dataset import TrainDataset
 from segrun.data.loader.train_loader import make_train_loader
@@ -56,16 +57,16 @@ class TrainBatches:
         """Whether the images come from more than one data set."""
         return bool(with_own_dataset(self.auxiliary))
 
-    def primary(self, start: int) -> Iterator[Batch]:
+    def primary(self, start: int) -> LoadedStream[Batch]:
         """The same stream without the other data sets."""
         names = self.data.splits["train"]
         return self._stream(self.data.dataset, names, PRIMARY, self.settings.batch_size, start)
 
-    def __call__(self, start: int) -> Iterator[Batch]:
+    def __call__(self, start: int) -> JoinedStream:
         streams = [self.primary(start)]
         for name, (dataset, batch_size) in with_own_dataset(self.auxiliary).items():
             streams.append(self._stream(dataset, train_names(dataset), name, batch_size, start))
-        return map(concat_batches, zip(*streams, strict=True))
+        return JoinedStream(streams)
 
     def cache_notes(self) -> list[str]:
         """A note where not all training images fit into the cache."""
@@ -88,7 +89,9 @@ class TrainBatches:
         """Bytes for the decoded images of each data set."""
         return int(self.settings.cache * 2**30) // (1 + len(with_own_dataset(self.auxiliary)))
 
-    def _stream(self, data: Dataset, names: Sequence[str], task: str, batch_size: int, start: int) -> Iterator[Batch]:
+    def _stream(
+        self, data: Dataset, names: Sequence[str], task: str, batch_size: int, start: int
+    ) -> LoadedStream[Batch]:
         targets = Targets(self.auxiliary, len(self.data.classes), task)
         budget = self._cache_budget()
         if task not in self.caches and budget:
@@ -98,7 +101,24 @@ class TrainBatches:
         index, processes = self.accelerator.process_index, self.accelerator.num_processes
         order = EndlessBatchSampler(len(names), batch_size, self.seed, index, processes, start)
         cuda = self.accelerator.device.type == "cuda"
-        return iter(make_train_loader(samples, order, loader_workers(self.settings.workers, cuda), cuda))
+        return make_train_loader(
+            samples, order, loader_workers(self.settings.workers, cuda), cuda, self.settings.timeout
+        )
+
+
+@dataclass(frozen=True)
+class JoinedStream(Iterator[Batch]):
+    """The batches of several data sets, joined one by one."""
+
+    streams: Sequence[LoadedStream[Batch]]
+
+    def __next__(self) -> Batch:
+        return concat_batches([next(stream) for stream in self.streams])
+
+    def close(self) -> None:
+        """End the loaders' processes."""
+        for stream in self.streams:
+            stream.close()
 
 
 def with_own_dataset(auxiliary: Mapping[str, Auxiliary]) -> dict[str, tuple[Dataset, int]]:

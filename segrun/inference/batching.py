@@ -24,11 +24,14 @@ def read_ahead(items: Iterable[A], read: Callable[[A], B], workers: int, ahead: 
     remaining = iter(items)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         pending: deque[Future[B]] = deque(pool.submit(read, item) for item in islice(remaining, ahead))
-        while pending:
-            future = pending.popleft()
-            for item in islice(remaining, 1):
-                pending.append(pool.submit(read, item))
-            yield future.result()
+        try:
+            while pending:
+                future = pending.popleft()
+                for item in islice(remaining, 1):
+                    pending.append(pool.submit(read, item))
+                yield future.result()
+        finally:  # an interruption does not wait for what has not begun
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def group_by_size(

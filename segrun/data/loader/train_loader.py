@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Sequence
+from functools import partial
 
-from torch.utils.data import DataLoader
-
-from segrun.data.loader.batch_sampler import EndlessBatchSampler
+from segrun.data.loader.batch_sampler import EndlessBatchSampler, SampleKey
 from segrun.data.loader.collate import collate
+from segrun.data.loader.processes import LoadedStream, share
 from segrun.data.loader.train_dataset import TrainDataset
 from segrun.types import Batch
 
 
 def make_train_loader(
-    dataset: TrainDataset, batch_sampler: EndlessBatchSampler, workers: int, pin_memory: bool
-) -> DataLoader[Batch]:
-    """A loader of training batches.
+    dataset: TrainDataset, batch_sampler: EndlessBatchSampler, workers: int, pin_memory: bool, timeout: float = 0
+) -> LoadedStream[Batch]:
+    """The stream of training batches.
 
     Args:
         dataset: The samples.
         batch_sampler: Their order.
         workers: Number of processes that load; 0 to load in this process.
         pin_memory: Whether to load into pinned memory, for a GPU.
+        timeout: Seconds that a process may take for a batch; 0: any number.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=batch_sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_ignore_signals,
-    )
+    return LoadedStream(partial(_load, dataset), batch_sampler, workers, timeout, pin_memory)
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal, but the main one still needs its batch to end the step and save."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _load(dataset: TrainDataset, keys: Sequence[SampleKey]) -> Batch:
+    batch = collate([dataset[key] for key in keys])
+    share((batch.images, *batch.targets.values()))
+    return batch

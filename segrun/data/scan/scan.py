@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from segrun.data.dataset import MAX_PROBLEMS, Dataset
+from segrun.data.loader.processes import LoadedStream
 from segrun.data.scan.cache import ScanCache
 from segrun.data.scan.inspect_sample import inspect_sample
 from segrun.data.scan.record import ImageRecord
-from segrun.errors import DataError
+from segrun.errors import DataError, ResourceError
 
 Advance = Callable[[int], None]  # takes the number of images that were just scanned
 NamedRecord = tuple[str, ImageRecord]
@@ -108,15 +109,16 @@ def scan_all(data: Dataset, names: Sequence[str], advance: Advance = lambda done
         if records:
             advance(len(records))
         remaining = [name for name in names if name not in records]
-        for name, record in inspect_samples(data, remaining):
-            records[name] = record
-            cache.store(name, record)
-            advance(1)
+        with contextlib.closing(inspect_samples(data, remaining)) as inspected:
+            for name, record in inspected:
+                records[name] = record
+                cache.store(name, record)
+                advance(1)
     notes = (cache.note,) if cache.note else ()
     return DatasetScan(tuple(names), tuple(records[name] for name in names), notes)
 
 
-def inspect_samples(data: Dataset, names: Sequence[str]) -> Iterator[NamedRecord]:
+def inspect_samples(data: Dataset, names: Sequence[str]) -> Generator[NamedRecord, None, None]:
     """Inspect images in turn: in this process, and on all cores as soon as it takes long.
 
     Processes instead of threads, since half of the work holds Python's lock. Only a few images are in flight, so that
@@ -133,31 +135,24 @@ def inspect_samples(data: Dataset, names: Sequence[str]) -> Iterator[NamedRecord
             return
 
 
-def _inspect_in_processes(data: Dataset, names: Sequence[str]) -> Iterator[NamedRecord]:
+def _inspect_in_processes(data: Dataset, names: Sequence[str]) -> Generator[NamedRecord, None, None]:
     if not names:
         return
     # A loader draws a number when it starts. From a generator of its own, so that the random state of the training
     # does not depend on the time that the scan takes.
     generator = torch.Generator()
-    loader = DataLoader[list[NamedRecord]](
-        names,  # type: ignore[arg-type]
-        CHUNK,
-        collate_fn=partial(_inspect_chunk, data),
-        num_workers=available_cores(),
-        generator=generator,
-    )
-    chunks = iter(loader)
-    for first in names[::CHUNK]:
-        try:
-            chunk = next(chunks)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise DataError(
-                f"a process that reads images died ({error}), perhaps because of {first} or one of the "
-                f"{available_cores() * 2 * CHUNK} images after it: too large for the memory, or damaged."
-            ) from None
-        yield from chunk
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    scanned = LoadedStream(partial(_inspect_chunk, data), chunks, available_cores(), generator=generator)
+    with contextlib.closing(scanned):
+        for chunk in chunks:
+            try:
+                records = next(scanned)
+            except ResourceError as error:
+                raise DataError(
+                    f"a process that reads images died ({error.__cause__}), perhaps because of {chunk[0]} or one of the "
+                    f"{available_cores() * 2 * CHUNK} images after it: too large for the memory, or damaged."
+                ) from None
+            yield from records
 
 
 def _inspect_chunk(data: Dataset, names: Sequence[str]) -> list[NamedRecord]:
