@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from segrun.csv_tables import write_table
+from segrun.data.read.images import open_image
 from segrun.errors import DataError, RequestError, ResourceError, SegrunError
 from segrun.files import atomic_write, write_text
 from segrun.inference.batching import group_by_size, read_ahead
@@ -139,8 +140,7 @@ def write_summary(path: Path, jobs: Sequence[PredictJob], classes: ClassMap) -> 
 
 
 def _class_fractions(mask: Path, classes: int) -> list[float]:
-    with Image.open(mask) as image:
-        counts = np.bincount(np.asarray(image).ravel(), minlength=classes)[:classes]
+    counts = np.bincount(np.asarray(open_image(mask)).ravel(), minlength=classes)[:classes]
     return [float(fraction) for fraction in counts / max(1, counts.sum())]
 
 

@@ -59,6 +59,17 @@ def test_what_belongs_beside_a_picture_is_written_for_each(
     assert [Path("out", *place, "a.png.note").read_text() for place in ((), ("overlay",))] == ["a.png", "a.png"]
 
 
+def test_files_of_several_pictures_are_named_and_the_others_predicted(checkpoint: Path) -> None:
+    Path("in").mkdir()
+    pages = [Image.new("RGB", (40, 32), (value, 0, 0)) for value in (10, 200)]
+    for name, kind in (("a.tif", "TIFF"), ("b.gif", "GIF"), ("c.webp", "WEBP"), ("d.png", "PNG")):
+        pages[0].save(f"in/{name}", kind, save_all=True, append_images=pages[1:])
+    pages[0].save("in/e.png")
+    result = run(checkpoint, "in")
+    assert (result.written, result.status, len(result.unreadable)) == (1, 1, 4)
+    assert all("holds 2 pictures (pages or frames)" in problem for problem in result.unreadable)
+
+
 def test_a_folder_becomes_masks_at_the_same_places(checkpoint: Path, photos: Path) -> None:
     result = run(checkpoint, photos, "out put", "overlay=true", "confidence=true", "batch_size=2")
     out = Path("out put")
@@ -183,7 +194,7 @@ def test_long_names_are_shortened_and_deep_folders_flattened(
     picture(f"in/{deep}/x.png")
     assert run(checkpoint, "in", "masks", "confidence=true").status == 0
     names = sorted(path.name for path in Path("masks").glob("*.png"))
-    assert names == ["__".join(["d" * 90, "d" * 90, "d" * 31]) + "~1c71c3034b.png", "ü" * 107 + "~df7240b3b4.png"]
+    assert names == ["__".join(["d" * 90, "d" * 90, "d" * 31]) + "-1c71c3034b.png", "ü" * 107 + "-df7240b3b4.png"]
     assert f"2 names are too long for this system and were shortened: masks/{names[0]} and 1 more" in (
         capsys.readouterr().out
     )

@@ -93,7 +93,7 @@ def whole_numbers(values: NDArray[Any], path: Path) -> NDArray[Any]:
     """
     if values.dtype.kind != "f":
         return values
-    is_whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < LARGEST)
+    is_whole = (values == np.rint(values)) & (np.abs(values).astype(np.float64) < LARGEST)  # also no infinity, no NaN
     if not is_whole.all():
         example, count = values[~is_whole][0], int((~is_whole).sum())
         raise DataError(

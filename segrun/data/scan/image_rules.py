@@ -136,5 +136,6 @@ def turned(e: Evidence) -> Iterator[Violation]:
         yield (
             names,
             f"{len(names)} of {count_images(len(e.scan.names))} are turned as their EXIF orientation says, their masks "
-            f"are not: {join_names(names)}. If the masks were drawn on the stored pixels, set dataset.exif=ignore.",
+            f"are not: {join_names(names)}. If the masks were drawn on the stored pixels, set dataset.exif=ignore, "
+            "or remove the orientation from the files.",
         )

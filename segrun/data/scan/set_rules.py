@@ -14,7 +14,7 @@ from segrun.data.scan.findings import Violation, count_images
 from segrun.data.scan.record import STRIDES
 from segrun.errors import DataError, join_names
 
-DARK = 4095 / 65535  # the range of 12 bits in 16
+DARK = 4095.5 / 65535  # values of 12 bits in 16 end below
 MAX_GROUPS = 3  # of images that a finding's text names
 
 
@@ -145,7 +145,7 @@ def dark(e: Evidence) -> Iterator[Violation]:
     if isinstance(e.data, RawDataset) or not records or all(record.is_blank for record in records):
         return
     largest = max(record.max_value for record in records)
-    if largest <= DARK:
+    if largest < DARK:
         wide = any(record.mode.endswith("more than 8 bits") for record in records)
         full = 65535 if wide else 255
         yield (

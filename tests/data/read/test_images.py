@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from segrun.data.read import images
 from segrun.data.read.images import open_image, read_image
 from segrun.data.read.masks import read_mask_values
-from segrun.errors import DataError
+from segrun.errors import DataError, UnreadableError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
@@ -128,8 +129,39 @@ def test_a_truncated_file_is_named(suffix: str) -> None:
         read_image(path)
 
 
-def test_a_picture_of_absurd_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_beyond_our_limit_is_refused_with_the_true_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(np.zeros((2000, 1000), np.uint8), "x.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 1_000_000)
+    with pytest.raises(DataError, match=r"x\.png: is 1000×2000, 2 megapixels; at most 1 are read at once"):
+        read_image(path)
+
+
+def test_pillows_limit_does_not_count_and_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(RAMP, "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
-    with pytest.raises(DataError, match=r"x\.png: cannot be read as an image \(.*12 pixels"):
-        read_image(path)
+    assert np.array_equal(read_image(path)[0], RAMP)
+    assert Image.MAX_IMAGE_PIXELS == 5
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_several_pictures_in_one_file_are_refused(kind: str) -> None:
+    frames = [Image.fromarray(values) for values in (RAMP, 255 - RAMP)]
+    frames[0].save("x.png", kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(UnreadableError, match=r"x\.png: holds 2 pictures \(pages or frames\)"):
+        read_image(Path("x.png"))
+
+
+def test_the_preview_in_a_cameras_mpo_is_no_second_picture() -> None:
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (200, 10)]
+    frames[0].save("x.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert read_image(Path("x.jpg")).unique().tolist() == [200]
+
+
+def test_wide_planes_that_pillow_misreads_are_refused() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(300, dtype=np.uint16).reshape(3, 10, 10)
+    tifffile.imwrite("x.tif", values, photometric="rgb", planarconfig="separate")
+    with pytest.raises(UnreadableError, match=r"x\.tif: holds planes of more than 8 bits"):
+        read_image(Path("x.tif"))

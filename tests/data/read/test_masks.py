@@ -51,12 +51,6 @@ def test_a_16_bit_mask_keeps_its_values() -> None:
     assert read_mask_values(path).tolist() == [[0, 2, 1000]]
 
 
-def test_a_mask_of_floats_is_refused() -> None:
-    path = saved(np.zeros((2, 2), np.float32), "m.tif")
-    with pytest.raises(DataError, match=r"m\.tif: a mask of floats"):
-        read_mask_values(path)
-
-
 def test_indices_are_kept_and_the_ignored_value_becomes_void() -> None:
     assert decoded([[0, 1, 2, 255]]) == [[0, 1, 2, VOID]]
     assert decoded([[0, 11, 2]], ignore=11) == [[0, VOID, 2]]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.scan import scan_all
 from segrun.data.sets.geotiff import GeoTiff
 from segrun.errors import DataError, RequestError
 from segrun.types import VOID
 from tests.data.sets.config import from_config
 
 rasterio = pytest.importorskip("rasterio")
+import rasterio.control  # noqa: E402
+import rasterio.rpc  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
@@ -157,6 +161,132 @@ def test_a_picture_made_of_a_raster_lies_where_the_raster_does(crs: str | None) 
         assert (picture.transform, picture.crs) == (raster.transform, raster.crs)
 
 
+def points() -> list[Any]:
+    """Four control points of a raster of 5×7 that is no parallelogram on the map."""
+    corners = ((0, 0, 10.5, 50.25), (0, 7, 11, 50), (5, 0, 10, 49), (5, 7, 11.125, 49.5))
+    return [rasterio.control.GroundControlPoint(*corner, 0) for corner in corners]
+
+
+def with_points(path: str) -> Path:
+    put(path, counting(1, 5, 7), crs=None, transform=None)
+    with rasterio.open(path, "r+") as file:
+        file.gcps = points(), rasterio.crs.CRS.from_epsg(4326)
+    return Path(path)
+
+
+def copied_place(source: Path) -> Any:
+    """A picture of 5×7 beside which what `source` says of its place is written."""
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save("a.png")
+    for ending, text in GeoTiff.sidecars(source).items():
+        Path(f"a.png{ending}").write_text(text, encoding="utf-8")
+    return rasterio.open("a.png")
+
+
+def test_control_points_are_kept_in_what_predict_writes() -> None:
+    with copied_place(with_points("a.tif")) as picture:
+        written, system = picture.gcps
+    assert [(p.row, p.col, p.x, p.y, p.z) for p in written] == [(p.row, p.col, p.x, p.y, p.z) for p in points()]
+    assert system == rasterio.crs.CRS.from_epsg(4326)
+
+
+def test_a_camera_model_is_kept_in_what_predict_writes() -> None:
+    numbers = [float(n) / 8 for n in range(20)]
+    model = rasterio.rpc.RPC(
+        height_off=1, height_scale=2, lat_off=3, lat_scale=4, line_den_coeff=[1.0] + [0.0] * 19, line_num_coeff=numbers,
+        line_off=7, line_scale=8, long_off=9, long_scale=10, samp_den_coeff=[1.0] + [0.0] * 19,
+        samp_num_coeff=numbers[::-1], samp_off=11, samp_scale=12, err_bias=0.5, err_rand=0.25,
+    )  # fmt: skip
+    with copied_place(put("a.tif", counting(1, 5, 7), crs=None, transform=None, rpcs=model)) as picture:
+        assert picture.rpcs == model and picture.transform.is_identity
+
+
+def test_pairs_placed_by_control_points_are_counted() -> None:
+    with_points("data/images/a.tif")
+    put("data/masks/a.tif", np.zeros((5, 7), np.uint8), crs=None, transform=None)
+    with_points("data/images/b.tif")
+    with_points("data/masks/b.tif")
+    with rasterio.open("data/masks/b.tif", "r+") as file:
+        file.write(np.zeros((1, 5, 7), np.uint16))
+    assert tiles().notes == [
+        "1 pairs lack a georeference: only the sizes of image and mask were compared",
+        "1 pairs are placed by GCPs or RPCs: only the sizes of image and mask were compared",
+    ]
+
+
+VRT = """<VRTDataset rasterXSize="13" rasterYSize="10"><Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>
+<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+TMS = """<GDAL_WMS><Service name="TMS"><ServerUrl>{}</ServerUrl></Service><DataWindow><UpperLeftX>0</UpperLeftX>
+<UpperLeftY>10</UpperLeftY><LowerRightX>13</LowerRightX><LowerRightY>0</LowerRightY><SizeX>13</SizeX><SizeY>10</SizeY>
+</DataWindow><BandsCount>1</BandsCount></GDAL_WMS>"""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, Callable[[], str]]]:
+    """The URL of a local HTTP server in another process, and a function that stops it and gives what it saw."""
+    program = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler);"
+    program += "print(s.server_port, flush=True); s.serve_forever()"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+    def seen() -> str:
+        process.kill()
+        return process.communicate()[1]
+
+    yield url, seen
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("text", [VRT, TMS], ids=["vrt", "tms"])
+@pytest.mark.parametrize("name", ["images/b.tif", "masks/b.tif", "images/b.tif.msk", "images/b.tif.MSK"])
+def test_no_url_that_a_file_names_is_opened(name: str, text: str, server: tuple[str, Callable[[], str]]) -> None:
+    url, seen = server
+    for word, scheme in (("control", "/vsicurl/"), ("curl", "/vsicurl/"), ("http", "")):
+        scene("a")
+        scene("b")
+        source = f"{scheme}{url}/{word}.tif"
+        Path("data", name).write_text(text.format(source if text == VRT else f"{url}/{word}/"))
+        if word == "control":
+            with pytest.raises(rasterio.errors.RasterioError), rasterio.open("data/images/b.tif") as raster:
+                raster.read(), raster.read_masks()
+                if name.startswith("masks"):
+                    rasterio.open("data/masks/b.tif").read()
+            continue
+        data = tiles()
+        assert [name for name in data.names if name.startswith("b/")] == []
+        (problem,) = data.problems
+        refusal = "is not a TIFF, and belongs to b.tif" if "." in name[-4:-3] and "msk" in name.lower() else "cannot be"
+        assert f"data/{name}: {refusal}" in problem
+        if name.startswith("images"):
+            with pytest.raises(DataError, match=r"b\.tif"):
+                GeoTiff.raw_reader({"bands": None}, 2)(Path("data/images/b.tif"))
+            with pytest.raises(DataError, match=r"b\.tif"):
+                GeoTiff.sidecars(Path("data/images/b.tif"))
+    requests = seen()
+    assert "control" in requests and "curl.tif" not in requests and "/http" not in requests and "/curl" not in requests
+
+
+@pytest.mark.parametrize("name", ["a.vrt", "a.xml", "/vsicurl/http://127.0.0.1/a.tif", "a"])
+def test_other_formats_and_gdals_own_paths_are_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"rasters are read from \.tif, \.tiff, \.png"):
+        GeoTiff.sidecars(Path(name))
+
+
+def test_one_damaged_raster_is_named_and_the_others_are_used() -> None:
+    for name in "abc":
+        scene(name)
+    whole = Path("data/images/b.tif").read_bytes()
+    Path("data/images/b.tif").write_bytes(whole[: len(whole) // 2])
+    Path("data/masks/c.tif").write_bytes(whole[:7])
+    data = tiles()
+    records = scan_all(data, data.names).records
+    assert {name[0] for name, record in zip(data.names, records, strict=True) if not record.problem} == {"a"}
+    texts = [*data.problems, *(record.problem for record in records if record.problem)]
+    assert {text.partition(":")[0] for text in texts} == {"data/images/b.tif", "data/masks/c.tif"}
+
+
 def test_what_lies_nowhere_has_nothing_beside_it() -> None:
     assert GeoTiff.sidecars(put("a.tif", counting(1, 5, 7), crs=None, transform=None)) == {}
 
@@ -195,8 +325,8 @@ def test_a_mask_of_another_size_is_refused() -> None:
     assert "images/b.tif and data/masks/b.tif: differ in size, 13×10 and 12×10 pixels" in message
 
 
-def test_a_mask_of_floats_or_of_several_bands_is_refused() -> None:
-    assert "masks/b.tif: has 1 bands of float32" in problem(mask=np.zeros((10, 13), np.float32))
+def test_a_mask_of_complex_numbers_or_of_several_bands_is_refused() -> None:
+    assert "masks/b.tif: has 1 bands of complex64" in problem(mask=np.zeros((10, 13), np.complex64))
 
 
 def test_a_nodata_value_that_is_a_class_is_refused_with_the_cure() -> None:
