@@ -40,6 +40,6 @@ def shortened(name: str, limit: int = NAME_BYTES) -> str:
         return name
     stem, dot, suffix = name.rpartition(".")
     ending = dot + suffix if stem and len(suffix) <= 8 else ""
-    ending = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:10]}{ending}"
+    ending = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:10]}{ending}"
     beginning = os.fsencode(name)[: limit - len(os.fsencode(ending))]
     return beginning.decode(errors="ignore") + ending

@@ -102,7 +102,7 @@ def _key_lines(path: Path, prefix: str) -> Iterator[str]:
 
 def _config_dirs(words: Sequence[str]) -> list[Path]:
     folders = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("--config-dir", "-cd"):
             folders.append(Path(following))
         elif word.startswith("--config-dir="):

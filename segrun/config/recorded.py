@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from segrun.config.keys import facts, flatten, keys_that
+from segrun.names import shortened
 
+LABEL_BYTES = 180  # of a folder's name, which begins with the time or ends in seed and hash
 NONE = "none"  # the value of a setting that a run does not have
 
 
@@ -48,13 +50,15 @@ class RecordedConfig:
     @property
     def label(self) -> str:
         """<dataset>_<backbone>_<head>_<strategy>, for the name of a run folder."""
-        return "_".join((self.dataset_name, *(_word(self.options.get(g)) for g in ("backbone", "head", "strategy"))))
+        words = (self.dataset_name, *(_word(self.options.get(group)) for group in ("backbone", "head", "strategy")))
+        return shortened("_".join(words), LABEL_BYTES)
 
     @property
     def dataset_name(self) -> str:
         """The name of the data set; of the user's own images that of their root folder."""
         root, name = self._values["dataset"].get("root"), self.options.get("dataset")
-        return _word(Path(root).expanduser().resolve().name if root and name == "folder" else name)
+        name = _word(Path(root).expanduser().resolve().name if root and name == "folder" else name)
+        return shortened(name, LABEL_BYTES)
 
     @property
     def job_name(self) -> str:

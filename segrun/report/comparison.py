@@ -7,7 +7,7 @@ import math
 from segrun.comparison.comparison import Comparison
 from segrun.comparison.label_efficiency import LabelEquivalent
 from segrun.comparison.scoring import CellResult
-from segrun.comparison.significance import SIGNIFICANCE_LEVEL, Difference
+from segrun.comparison.significance import SIGNIFICANCE_LEVEL, Difference, Estimate
 from segrun.errors import join_names
 from segrun.report.comparison_tables import interval_text, p_text, score_text
 from segrun.report.formats import percent
@@ -83,11 +83,13 @@ def _differences(comparison: Comparison) -> list[str]:
 
 
 def _difference_sentence(result: CellResult, difference: Difference, baseline: str) -> str:
-    word = "better" if difference.mean > 0 else "worse"
+    word, amount = "better", Estimate(difference.mean, difference.low, difference.high)
+    if difference.mean < 0:
+        word, amount = "worse", Estimate(-difference.mean, -difference.high, -difference.low)
     p = p_text(result.corrected_p)
     relation = p if p.startswith("<") else f"= {p}"
-    points = percent(abs(difference.mean))
-    return f"{result.cell} is {word} than {baseline} by {points} points{interval_text(difference)}, p {relation}."
+    points = f"{percent(amount.mean)} points{interval_text(amount)}"
+    return f"{result.cell} is {word} than {baseline} by {points}, p {relation}."
 
 
 def _limits(comparison: Comparison) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 from segrun.data.dataset import Dataset
 from segrun.files import atomic_write
 from segrun.inference.inference import Inference
+from segrun.names import shortened
 from segrun.report.pictures import colour_mask
 from segrun.types import to_display_rgb
 
@@ -36,6 +37,6 @@ def save_samples(dataset: Dataset, names: Sequence[str], inference: Inference, f
         truth_picture = colour_mask(sample.mask.numpy(), dataset.classes)
         prediction_picture = colour_mask(prediction.numpy(), dataset.classes)
         panel = np.concatenate([to_display_rgb(sample.image), truth_picture, prediction_picture], axis=1)
-        path = folder / f"{names[index].replace('/', '__')}.png"
+        path = folder / shortened(f"{names[index].replace('/', '__')}.png")
         with atomic_write(path) as temporary:
             Image.fromarray(panel).save(temporary, format="PNG")

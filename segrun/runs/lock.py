@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segrun.errors import RequestError
-from segrun.files import ensure_dir
+from segrun.files import ensure_dir, refuse_link
 
 FILE = ".lock"
 _holders: dict[Path, int] = {}  # threads of this process by what they hold: record locks tell only processes apart
@@ -43,13 +43,16 @@ def lock(folder: Path, file: str = FILE, subject: str = "run folder") -> Iterato
 
     Raises:
         InUseError: Another process or thread holds it. The message names the process.
-        RequestError: The folder cannot be written.
+        RequestError: The folder cannot be written. Or the file is a link; or it stands for a run folder, which is a
+            link or holds one: results would be written where that leads.
     """
     path, thread = folder.resolve() / file, threading.get_ident()
     if os.environ.get("RANK", "0") != "0" or _holders.get(path) == thread:
         yield
         return
     ensure_dir(folder)
+    for written in (folder, *sorted(folder.iterdir())) if file == FILE else (path,):
+        refuse_link(written)
     with _holders_change:
         if path in _holders:
             raise _in_use(folder, path, subject)

@@ -46,8 +46,7 @@ RULES: dict[str, Callable[[Evidence], Iterable[Violation]]] = {
     )
 }
 
-# rules whose errors make every score worthless; errors of other rules are notes when a training begins
-STOPPING = ("unreadable", "size", "value", "swapped", "copies_between", "contradictory", "mixed_masks")
+NOTED = ("not_in_train",)  # errors that do not stop a training: the scores show them, and no other data may be at hand
 
 
 def run_rules(
@@ -76,7 +75,7 @@ def run_rules(
 
 
 def check_before_training(data: Dataset, scan: DatasetScan, splits: Splits, rules: Rules) -> list[str]:
-    """Refuse data that makes every score worthless, and summarize the other findings.
+    """Refuse data with errors, and summarize the other findings.
 
     Similar images are left to `segrun check`: finding them among 100,000 takes a minute.
 
@@ -90,11 +89,11 @@ def check_before_training(data: Dataset, scan: DatasetScan, splits: Splits, rule
         One line per finding.
 
     Raises:
-        DataError: A rule of `STOPPING` has the severity "error" and found something.
+        DataError: A rule with the severity "error" found something; rules of `NOTED` excepted.
     """
     findings = run_rules(data, scan, splits, replace(rules, near_between="off", near_within="off"))
     for finding in findings:
-        if finding.severity == "error" and finding.rule in STOPPING:
+        if finding.severity == "error" and finding.rule not in NOTED:
             raise DataError(
                 f"{finding.text}\nCorrect the data (segrun check shows it), or continue with rules.{finding.rule}=warn."
             )

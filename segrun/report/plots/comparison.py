@@ -15,7 +15,8 @@ from segrun.comparison.runs import Run
 from segrun.comparison.scoring import CellResult
 from segrun.comparison.significance import SIGNIFICANCE_LEVEL
 from segrun.errors import DataError
-from segrun.report.plots.figure import draw_confusion, new_figure
+from segrun.report.metrics_file import FILE, read_epochs
+from segrun.report.plots.figure import draw_confusion, new_figure, plot_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def plot_scores(results: Sequence[CellResult]) -> Figure:
     axes = figure.subplots()
     for position, result in enumerate(scored):
         _draw_score(axes, position, result)
-    axes.set_yticks(range(len(scored)), [str(result.cell) for result in scored])
+    axes.set_yticks(range(len(scored)), [plot_label(str(result.cell)) for result in scored])
     axes.invert_yaxis()
     axes.set(xlabel="mIoU in %")
     axes.grid(axis="x", alpha=0.3)
@@ -74,7 +75,7 @@ def plot_learning_curves(curves: Mapping[str, LearningCurve]) -> Figure:
 
 def _draw_learning_curve(axes: Axes, name: str, curve: LearningCurve) -> None:
     counts = sorted(curve)
-    axes.plot(counts, [100 * curve[count].scores.mean() for count in counts], marker="o", label=name)
+    axes.plot(counts, [100 * curve[count].scores.mean() for count in counts], marker="o", label=plot_label(name))
     draws = [curve[count].mean_draws for count in counts]
     intervals = [100 * np.quantile(mean_draws, TAILS) for mean_draws in draws if mean_draws is not None]
     if len(intervals) == len(counts):
@@ -93,7 +94,7 @@ def plot_costs(results: Sequence[CellResult], named: Sequence[CellResult]) -> Fi
         points = [point for _, point in _cost_points(results, key)]
         axes.plot(*zip(*points, strict=True), "o", color="tab:blue")
         for name, point in _cost_points(named, key):
-            axes.annotate(name, point, textcoords="offset points", xytext=(4, 3), fontsize=7)
+            axes.annotate(plot_label(name), point, textcoords="offset points", xytext=(4, 3), fontsize=7)
         axes.plot(*zip(*pareto_front(points), strict=True), color="tab:orange", drawstyle="steps-post", zorder=0)
         axes.margins(x=0.2)  # room for names
         axes.set(xlabel=label, ylabel="mIoU in %")
@@ -125,33 +126,16 @@ def plot_training_curves(results: Sequence[CellResult]) -> Figure:
     for result in results:
         mious_by_step: dict[int, list[float]] = {}
         for run in result.cell.runs.values():
-            for row in read_val_epochs(run):
-                if row["val"]["miou"] is not None:
+            for row in read_epochs(run.folder / FILE):
+                if "val" in row and row["val"]["miou"] is not None:
                     mious_by_step.setdefault(row["step"], []).append(100 * row["val"]["miou"])
         steps = sorted(mious_by_step)
-        axes.plot(steps, [np.mean(mious_by_step[step]) for step in steps], marker=".", label=str(result.cell))
+        axes.plot(
+            steps, [np.mean(mious_by_step[step]) for step in steps], marker=".", label=plot_label(str(result.cell))
+        )
     axes.set(xlabel="step", ylabel="val mIoU in %")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def read_val_epochs(run: Run) -> Iterator[dict[str, Any]]:
-    """The lines of metrics.jsonl of the epochs that were scored on val.
-
-    Raises:
-        DataError: A line is incomplete.
-    """
-    path = run.folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{path}:{number}: is incomplete ({error}). Train the run again, or leave it out."
-            ) from error
-        if "val" in row:
-            yield row
 
 
 def confusion_percentages(result: CellResult) -> Floats | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrun.files import atomic_write
+from segrun.names import visible_name
 
 if TYPE_CHECKING:  # matplotlib is imported when the first figure is made, so that a command starts without it
     from matplotlib.axes import Axes
@@ -42,6 +43,11 @@ def to_pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def plot_label(name: str) -> str:
+    """A name as matplotlib shows it: it would read formulas between dollar signs."""
+    return visible_name(name).replace("$", r"\$")
+
+
 def draw_confusion(
     axes: Axes,
     percentages: NDArray[np.floating[Any]],
@@ -58,6 +64,7 @@ def draw_confusion(
         font_size: Of the class names, in points.
         number_size: Of the numbers in the cells, in points; None for no numbers.
     """
+    classes = [plot_label(name) for name in classes]
     axes.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=font_size)
     axes.set_yticks(range(len(classes)), classes, fontsize=font_size)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segrun.metrics import Scores
-from segrun.report.plots.figure import draw_confusion, new_figure, save_figure
+from segrun.report.metrics_file import read_epochs
+from segrun.report.plots.figure import draw_confusion, new_figure, plot_label, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,9 @@ def save_curves(metrics: Path, path: Path) -> None:
         metrics: metrics.jsonl of the run.
         path: The PNG file to write.
     """
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = read_epochs(metrics)
+    if not rows:  # the file was deleted
+        return
     task_keys = [key for key in TASK_LABELS if len(rows[-1].get(key, ())) > 1]
     num_plots = 2 + len(task_keys)
     figure = new_figure(4.5 * num_plots, 3.4)
@@ -41,7 +43,7 @@ def save_curves(metrics: Path, path: Path) -> None:
     for axes, key in zip(all_axes[2:], task_keys, strict=True):
         _draw_tasks(axes, rows, key)
     for previous, row in itertools.pairwise(rows):
-        if previous["phase"] != row["phase"]:
+        if previous.get("phase") != row.get("phase"):
             for axes in all_axes:
                 axes.axvline(previous["epoch"] + 0.5, color="grey", linestyle=":")
     save_figure(figure, path)
@@ -64,8 +66,8 @@ def _draw_val_miou(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _draw_tasks(axes: Axes, rows: Sequence[Row], key: str) -> None:
     for name in rows[-1][key]:
-        with_task = [row for row in rows if name in row[key]]
-        axes.plot([row["epoch"] for row in with_task], [row[key][name] for row in with_task], label=name)
+        with_task = [row for row in rows if name in row.get(key, {})]
+        axes.plot([row["epoch"] for row in with_task], [row[key][name] for row in with_task], label=plot_label(name))
     axes.set(xlabel="epoch", ylabel=TASK_LABELS[key])
     axes.legend()
 
@@ -91,7 +93,7 @@ def save_class_bars(scores: Scores, path: Path, split: str) -> None:
     axes = figure.subplots()
     values = [0.0 if math.isnan(iou) else 100 * iou for iou in scores.iou.tolist()]
     axes.barh(range(len(values)), values, color="tab:blue")
-    axes.set_yticks(range(len(values)), scores.classes)
+    axes.set_yticks(range(len(values)), [plot_label(name) for name in scores.classes])
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel=f"{split} IoU in % (mean {100 * scores.miou:.1f})")
     save_figure(figure, path)

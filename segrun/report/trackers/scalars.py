@@ -11,7 +11,10 @@ from typing import Any
 import yaml
 
 from segrun.events import EpochDone, Event, StepDone
+from segrun.names import shortened
 from segrun.report.metrics_file import epoch_row
+
+KEY_BYTES = 240  # MLflow accepts 250 characters
 
 
 def event_scalars(event: Event) -> tuple[int, dict[str, float]]:
@@ -56,7 +59,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def flat_config(folder: Path) -> dict[str, Any]:
     """The config of a run, by the keys of the command line (trainer.epochs)."""
-    return {".".join(path): value for path, value in _leaves(read_config(folder))}
+    return {shortened(".".join(path), KEY_BYTES): value for path, value in _leaves(read_config(folder))}
 
 
 def flat_scalars(tree: Mapping[str, Any]) -> dict[str, float]:
@@ -67,7 +70,7 @@ def flat_scalars(tree: Mapping[str, Any]) -> dict[str, float]:
     """
     values: dict[str, Any] = {}
     for path, value in _leaves(tree):
-        name = "/".join(re.sub(r"[^\w.-]", "_", key) for key in path)
+        name = shortened("/".join(re.sub(r"[^\w.-]", "_", key) for key in path), KEY_BYTES)
         while name in values:
             name += "_"
         values[name] = value

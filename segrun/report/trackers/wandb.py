@@ -10,10 +10,12 @@ from typing import Any, Literal
 from segrun.errors import import_extra
 from segrun.events import EpochDone, Event, StepDone
 from segrun.files import write_json
+from segrun.names import shortened
 from segrun.ranges import NonNegativeFloat
 from segrun.report.trackers.scalars import event_scalars, read_config, result_scalars
 from segrun.report.trackers.trackers import RunStatus
 
+NAME_LIMIT = 128  # of a W&B run, in characters
 EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
 
 
@@ -52,7 +54,7 @@ class WeightsAndBiases:
             **self.options,
             id=json.loads(id_file.read_text(encoding="utf-8"))["id"],
             resume="allow",
-            name=folder.name,
+            name=shortened(folder.name, NAME_LIMIT),
             dir=folder,
             config=read_config(folder),
             reinit="create_new",  # a caller of segrun.train may have a W&B run that stays open

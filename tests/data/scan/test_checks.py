@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segrun.cli import COMMANDS
 from segrun.config.build import to_dataclass
 from segrun.config.compose import compose
+from segrun.config.help import explain
 from segrun.data.dataset import Dataset
 from segrun.data.scan.checks import RULES, check_before_training, run_rules
 from segrun.data.scan.findings import Finding
@@ -188,6 +190,25 @@ def test_sizes_are_judged_by_what_sizing_would_refuse(sizing: Sizing, text: str 
     samples["train01"] = tuple(part[..., :-4].copy() for part in samples["train01"])  # type: ignore[assignment]
     finding = findings_by_rule(Held(samples), default, sizing).get("sizes")
     assert finding is None if text is None else finding is not None and text in finding.text
+
+
+def test_before_a_training_every_error_stops_it_unless_the_help_says_otherwise(default: Rules) -> None:
+    samples = sound()
+    samples["train01"] = (np.full_like(samples["train01"][0], 7), samples["train01"][1])
+    data = Held(relabelled(samples, "train", 2, 1))
+    scan = scan_all(data, data.names)
+    noted = {line.rpartition("[")[2]: line for line in check_before_training(data, scan, data.splits, default)}
+    assert default.not_in_train == "error" and "train shows nothing of class 2" in noted["not_in_train]"]
+    assert "blank]" in noted
+    strict = dataclasses.replace(default, blank="error")
+    with pytest.raises(DataError) as stopped:
+        check_before_training(data, scan, data.splits, strict)
+    assert str(stopped.value) == (
+        "1 image of a single colour: train01.\n"
+        "Correct the data (segrun check shows it), or continue with rules.blank=warn."
+    )
+    text = explain("check", COMMANDS["check"])
+    assert "rules.not_in_train=error " in text and "does not show; segrun train does not stop, it notes them" in text
 
 
 def test_before_a_training_copies_stop_it_and_lesser_things_are_a_line(default: Rules) -> None:
