@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from segrun.data.sets.raster import (
     check_headers,
     data_bands,
     georeference_xml,
+    has_grid,
     is_georeferenced,
     open_raster,
     read_labels,
@@ -213,7 +215,7 @@ def _list_scenes(
     """
     scenes: dict[str, Scene] = {}
     dtypes: set[str] = set()
-    unreferenced = 0
+    without_grid: Counter[bool] = Counter()
     chosen = tuple(bands or ())
     for name, (image_file, mask_file) in pairs.items():
         try:
@@ -223,14 +225,15 @@ def _list_scenes(
                 check_headers(image, mask, classes)
                 scenes[name] = Scene(image_file, mask_file, image.height, image.width)
                 dtypes.update(image.dtypes)
-                if not (is_georeferenced(image) and is_georeferenced(mask)):
-                    unreferenced += 1
+                if not (has_grid(image) and has_grid(mask)):
+                    without_grid[is_georeferenced(image) and is_georeferenced(mask)] += 1
         except DataError as error:
             report.problems.append(str(error))
     if len(dtypes) > 1:
         report.notes.append(f"rasters of several types ({join_names(sorted(dtypes))}), scaled alike")
-    if unreferenced:
-        report.notes.append(f"{unreferenced} pairs lack a georeference: only the sizes of image and mask were compared")
+    for are_placed, count in without_grid.items():
+        state = "are placed by GCPs or RPCs" if are_placed else "lack a georeference"
+        report.notes.append(f"{count} pairs {state}: only the sizes of image and mask were compared")
     return scenes, chosen
 
 

@@ -18,6 +18,20 @@ from segrun.types import ClassMap
 
 Window = tuple[tuple[int, int], tuple[int, int]]  # rows and columns, ends excluded
 MAX_OFFSET = 0.01  # pixels between the corners of a mask and those of its image
+# GDAL would choose the driver by content, and some formats, such as VRT, are instructions to open other files and URLs
+DRIVERS = {
+    ".tif": "GTiff",  # Cloud Optimized GeoTIFF, too
+    ".tiff": "GTiff",
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jp2": "JP2OpenJPEG",
+    ".bmp": "BMP",
+}
+# no file system of GDAL's that reads from the network, and no files beside the raster but those with the usual names
+OPTIONS = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none", "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+SIDECARS = (".msk", ".MSK", ".ovr", ".OVR")  # opened by GDAL with any driver
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @contextmanager
@@ -26,20 +40,39 @@ def open_raster(path: Path) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        UnreadableError: The file cannot be read, or holds several rasters (pages).
+        UnreadableError: The file is not in the format of its suffix, cannot be read, or holds several rasters (pages).
     """
     rasterio = import_extra("rasterio", "geo")
+    driver = _allowed_driver(path)
     # the data set counts rasters without a georeference
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     try:
-        with rasterio.open(path) as raster:
+        with rasterio.Env(**OPTIONS), rasterio.open(path, driver=driver) as raster:
             if len(raster.subdatasets) > 1:
                 raise UnreadableError(
                     f"{path}: holds {len(raster.subdatasets)} rasters. Save each as a file of its own."
                 )
             yield raster
-    except rasterio.errors.RasterioError as error:
-        raise UnreadableError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]}).") from error
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UnreadableError(f"{path}: cannot be read as a raster of the format {driver} ({reason}).") from error
+
+
+def _allowed_driver(path: Path) -> str:
+    """The one driver that may open a file.
+
+    Raises:
+        UnreadableError: There is none, or a mask or overview beside the file is not a TIFF.
+    """
+    driver = DRIVERS.get(path.suffix.lower())
+    if driver is None or path.as_posix().startswith("/vsi"):
+        raise UnreadableError(f"{path}: rasters are read from {', '.join(DRIVERS)}. Convert it to GeoTIFF.")
+    for sidecar in (path.with_name(path.name + suffix) for suffix in SIDECARS):
+        if sidecar.is_file():
+            with sidecar.open("rb") as file:
+                if file.read(4) not in TIFF_SIGNATURES:
+                    raise UnreadableError(f"{sidecar}: is not a TIFF, and belongs to {path.name}. Remove it.")
+    return driver
 
 
 def read_window(path: Path, bands: Sequence[int], window: Window) -> NDArray[np.float32]:
@@ -98,13 +131,18 @@ def data_bands(raster: Any) -> tuple[int, ...]:
     return tuple(band for band, colour in colours if colour.name != "alpha")
 
 
-def is_georeferenced(raster: Any) -> bool:
-    """Whether the header states where the raster lies."""
+def has_grid(raster: Any) -> bool:
+    """Whether the header places the raster by an affine transform."""
     return not raster.transform.is_identity
 
 
+def is_georeferenced(raster: Any) -> bool:
+    """Whether the header states where the raster lies: by a transform, control points (GCPs) or a camera model (RPCs)."""
+    return has_grid(raster) or bool(raster.gcps[0]) or raster.rpcs is not None
+
+
 def georeference_xml(path: Path) -> str | None:
-    """A raster's grid and reference system as GDAL's auxiliary metadata (PAM).
+    """Where a raster lies, as GDAL's auxiliary metadata (PAM).
 
     It georeferences a picture of the same size that has no header of its own. None if the raster has no georeference.
     """
@@ -112,10 +150,22 @@ def georeference_xml(path: Path) -> str | None:
         if not is_georeferenced(raster):
             return None
         pam = ElementTree.Element("PAMDataset")
-        if raster.crs:
-            ElementTree.SubElement(pam, "SRS").text = raster.crs.to_wkt()
-        grid = ", ".join(repr(float(value)) for value in raster.transform.to_gdal())
-        ElementTree.SubElement(pam, "GeoTransform").text = grid
+        if has_grid(raster):
+            if raster.crs:
+                ElementTree.SubElement(pam, "SRS").text = raster.crs.to_wkt()
+            grid = ", ".join(repr(float(value)) for value in raster.transform.to_gdal())
+            ElementTree.SubElement(pam, "GeoTransform").text = grid
+        points, system = raster.gcps
+        if points:
+            listed = ElementTree.SubElement(pam, "GCPList", {"Projection": system.to_wkt()} if system else {})
+            for number, point in enumerate(points, 1):
+                place = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z or 0.0}
+                words = {key: repr(float(value)) for key, value in place.items()}
+                ElementTree.SubElement(listed, "GCP", {"Id": str(point.id or number), **words})
+        if raster.rpcs is not None:
+            model = ElementTree.SubElement(pam, "Metadata", {"domain": "RPC"})
+            for key, value in raster.tags(ns="RPC").items():
+                ElementTree.SubElement(model, "MDI", {"key": key}).text = value
         return ElementTree.tostring(pam, encoding="unicode")
 
 
@@ -143,7 +193,7 @@ def check_headers(image: Any, mask: Any, classes: ClassMap) -> None:
     if image.shape != mask.shape:
         sizes = " and ".join(f"{width}×{height}" for height, width in (image.shape, mask.shape))
         raise DataError(f"{both}: differ in size, {sizes} pixels.")
-    if is_georeferenced(image) and is_georeferenced(mask):
+    if has_grid(image) and has_grid(mask):
         _check_grids(image, mask)
 
 
