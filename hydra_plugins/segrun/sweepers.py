@@ -18,6 +18,7 @@ from segrun.config.build import check_arguments
 from segrun.config.compose import to_dict, without_hydra
 from segrun.config.keys import facts
 from segrun.errors import Interrupted, RequestError, import_extra
+from segrun.files import check_writable
 
 EXTRAS = {"joblib": "sweep", "submitit": "slurm", "ray": "ray"}  # launcher → the extra that installs it
 
@@ -101,6 +102,8 @@ class JobSweeper(Sweeper):
         for job, words in zip(jobs, overrides, strict=True):
             if job.must_run(self.config.retry):
                 missing.setdefault(job.folder, words)
+        for folder in missing:
+            check_writable(folder)
         while missing:
             self.launch(list(missing.values()))
             missing = self.skipped(missing)

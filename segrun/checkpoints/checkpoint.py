@@ -40,10 +40,10 @@ class _Config(TypedDict):
 
     backbone: Options
     head: Options
-    strategy: Options
     dataset: _Dataset
     trainer: _Trainer
     sizing: Options
+    strategy: NotRequired[Options | None]
     auxiliary: NotRequired[Options | None]
     regularizer: NotRequired[Options | None]
     tracker: NotRequired[Options | None]
@@ -72,6 +72,7 @@ class _Content(TypedDict):
     score: float | None
     training: Options | None
     base: NotRequired[str | None]
+    base_name: NotRequired[str | None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Checkpoint:
         score: The monitored score on val.
         training: The training state, for `resume`; only in last.ckpt.
         base: Hash of the pretrained weights (see `delta.base_hash`), where `trainer.save=delta`.
+        base_name: What these weights are, in words; older delta checkpoints have no name.
         path: The file that it was read from.
     """
 
@@ -98,6 +100,7 @@ class Checkpoint:
     score: float | None = None
     training: Mapping[str, Any] | None = field(default=None, repr=False)
     base: str | None = None
+    base_name: str | None = None
     path: Path | None = field(default=None, compare=False)
 
     def errors_name_it(self) -> AbstractContextManager[None]:
@@ -117,8 +120,9 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "score": checkpoint.score,
         "training": checkpoint.training,
         "base": checkpoint.base,
+        "base_name": checkpoint.base_name,
     }
-    with atomic_write(path) as temporary:
+    with atomic_write(path, tensor_bytes(content)) as temporary:
         save_tensors(content, temporary)
 
 
@@ -158,8 +162,16 @@ def read(path: str | Path, name: str = "best.ckpt") -> Checkpoint:
         score=content["score"],
         training=content["training"],
         base=content.get("base"),
+        base_name=content.get("base_name"),
         path=path,
     )
+
+
+def tensor_bytes(content: Any) -> int:
+    """The bytes of all tensors in nested mappings: about what a file takes that holds them."""
+    if isinstance(content, Mapping):
+        return sum(map(tensor_bytes, content.values()))
+    return content.nbytes if isinstance(content, Tensor) else 0
 
 
 def save_tensors(content: Any, path: Path) -> None:

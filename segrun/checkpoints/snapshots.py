@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segrun.checkpoints.checkpoint import load_tensors, save_tensors
+from segrun.checkpoints.checkpoint import load_tensors, save_tensors, tensor_bytes
 from segrun.errors import RequestError, SegrunError
 from segrun.files import atomic_write
 from segrun.models.parts import Weights
@@ -87,6 +87,6 @@ class Snapshots:
         weights = {key: value.detach().cpu().clone() for key, value in make().items()}
         if self.folder is not None and self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / f"{name}.pt") as temporary:
+            with atomic_write(self.folder / f"{name}.pt", tensor_bytes(weights)) as temporary:
                 save_tensors(weights, temporary)
         return weights

@@ -21,7 +21,7 @@ from segrun.data.split.splits import make_splits
 from segrun.device import tune_malloc
 from segrun.errors import RequestError, join_names
 from segrun.experiment.experiment import DataSettings
-from segrun.files import create_dir, timestamped_path, write_json, write_text
+from segrun.files import check_writable, create_dir, timestamped_path, write_json, write_text
 from segrun.ranges import NonNegativeInt
 from segrun.report.html.check_page import CheckedData, check_page, class_table
 from segrun.report.html.page import Picture
@@ -61,6 +61,7 @@ def run(config: Mapping[str, Any]) -> CheckResult:
         RequestError: A setting is wrong, or a split file or groups cannot be used.
     """
     settings = to_dataclass(config, CheckSettings, "")
+    check_writable(Path(settings.output).expanduser())
     data_settings = DataSettings.from_config(config)
     tune_malloc()  # reading frees and takes the same blocks again and again
     dataset = data_settings.dataset()

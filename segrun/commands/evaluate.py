@@ -10,10 +10,11 @@ from typing import Any
 from segrun.checkpoints import checkpoint as checkpoints
 from segrun.config.build import to_dataclass
 from segrun.device import make_accelerator
+from segrun.engine.failures import explained_memory
 from segrun.errors import RequestError, join_names
 from segrun.experiment.checkpoint_model import inference_of
 from segrun.experiment.evaluation_data import evaluation_data
-from segrun.files import create_dir, timestamped_path, write_json
+from segrun.files import check_writable, create_dir, timestamped_path, write_json
 from segrun.inference.evaluation import Evaluation, evaluate
 from segrun.inference.settings import InferenceSettings
 from segrun.metrics import Scores
@@ -31,6 +32,7 @@ class EvalSettings(InferenceSettings):
 
     checkpoint: str
     split: str
+    base: str | None
     trust: Sequence[str]
     output: str
 
@@ -56,6 +58,7 @@ def run(config: Mapping[str, Any]) -> EvalResult:
         DataError: Files are damaged.
     """
     settings = to_dataclass(config, EvalSettings, "")
+    check_writable(Path(settings.output).expanduser())
     checkpoint = checkpoints.read(settings.checkpoint)
     data = evaluation_data(config, checkpoint, settings.trust)
     split = "all" if "all" in data.splits else settings.split
@@ -65,11 +68,18 @@ def run(config: Mapping[str, Any]) -> EvalResult:
         raise RequestError(f"split={split}: this data set has {available}.")
     accelerator = make_accelerator(settings.device, settings.precision)
     inference = inference_of(
-        checkpoint, accelerator.device, settings.trust, settings.precision, settings.tile, settings.overlap
+        checkpoint,
+        accelerator.device,
+        settings.trust,
+        settings.precision,
+        settings.tile,
+        settings.overlap,
+        settings.base,
     )
-    for note in data.notes:
+    whole = f"it has no splits, so that all {len(names)} images are scored"
+    for note in [*data.notes, *([whole] if split == "all" else [])]:
         print_line(f"data: {note}")
-    with progress_bar(f"scoring {split}", len(names)) as advance:
+    with explained_memory(settings.batch_size), progress_bar(f"scoring {split}", len(names)) as advance:
         evaluation = evaluate(
             inference, data.dataset, names, accelerator, batch_size=settings.batch_size, advance=advance
         )

@@ -14,10 +14,11 @@ from typing_extensions import TypedDict
 
 from segrun.config.build import to_dataclass
 from segrun.data.sets.files import all_files
+from segrun.engine.failures import explained_memory
 from segrun.engine.signals import StopSignal
 from segrun.errors import Interrupted, RequestError, join_names
 from segrun.experiment.predictor import load_predictor
-from segrun.files import ensure_dir, write_json
+from segrun.files import check_writable, ensure_dir, write_json
 from segrun.inference.predict_files import predict_files, write_summary
 from segrun.inference.predict_jobs import PredictJob, predict_jobs
 from segrun.inference.predictor import Predictor
@@ -70,6 +71,7 @@ def run(config: Mapping[str, Any]) -> PredictResult:
     output = Path(request.output).expanduser()
     images = find_images(request.input, output)
     jobs = predict_jobs(images, output, request)
+    check_writable(output)
     predictor = load_predictor(
         request.checkpoint,
         request.device,
@@ -87,17 +89,19 @@ def run(config: Mapping[str, Any]) -> PredictResult:
     failed: list[str] = []
     written = 0
     try:
-        with StopSignal() as stop, progress_bar("predicting", len(remaining)) as advance:
+        bar = progress_bar("predicting", len(remaining))
+        with explained_memory(request.batch_size), StopSignal() as stop, bar as advance:
             for _, problem in predict_files(predictor, remaining, request.batch_size, lambda: stop.requested):
                 advance(1)
                 if problem is None:
                     written += 1
                 else:
                     failed.append(problem)
+    except KeyboardInterrupt:
+        message = f"Interrupted after {written} of {len(remaining)} images. The same command continues."
+        raise Interrupted(message) from None
     finally:
         failed += write_summary(output / "summary.csv", jobs, predictor.classes)
-    if stop.requested:
-        raise Interrupted(f"Interrupted after {written} of {len(remaining)} images. The same command continues.")
     result = PredictResult(written, len(jobs) - len(remaining), tuple(failed))
     print_result(result, output)
     return result

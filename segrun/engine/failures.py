@@ -1,5 +1,7 @@
-"""What ends a training from outside: signals, too little memory, a full disk, lost processes. Each is one line, followed by
-the command that continues the run."""
+"""What ends a training from outside: signals, too little memory, a full disk, lost processes.
+
+Each is one line, followed by the command that continues the run.
+"""
 
 from __future__ import annotations
 
@@ -105,8 +107,8 @@ def lost_process(error: Exception, timeout: float) -> ResourceError | None:
     text = str(error)
     if SILENT.search(text) and not text.startswith("DataLoader "):
         return ResourceError(
-            f"another process of this training has not responded for trainer.timeout={timeout:g} seconds."
+            f"another process of the training has not responded for trainer.timeout={timeout:g} seconds."
         )
     if LOST.search(text):
-        return ResourceError("another process of this training has ended; its own message says why, if it left one.")
+        return ResourceError("another process of the training has ended; its own message says why, if it left one.")
     return None

@@ -165,9 +165,9 @@ class _Training:
 
     def run_epoch(self, epoch: int, stop: StopSignal) -> None:
         """Train up to the end of an epoch (from 0), evaluate it and store the state."""
-        progress, phase = self.progress, self.phase
+        progress, phase, steps = self.progress, self.phase, self.data.steps[epoch]
         if phase.lr_multipliers is not None:
-            is_epoch_start = progress.step == self.epoch_ends[epoch] - self.data.steps[epoch]
+            is_epoch_start = progress.step == self.epoch_ends[epoch] - steps
             if is_epoch_start:  # a run that is resumed within an epoch has stored those of its start
                 rule = phase.lr_multipliers
                 self.lr_multipliers = measure_lr_multipliers(self.model, rule, self.preview, self.accelerator)
@@ -182,17 +182,12 @@ class _Training:
             with self.saved_if_ended(stop):
                 evaluation = self.data.evaluate(self.evaluated_model)
         progress.epoch = epoch + 1
-        mean_losses = {name: total / self.data.steps[epoch] for name, total in progress.losses.items()}
         task_weights = self.recipe.balance.weights() if len(self.tasks) > 1 else {}
-        self.recipe.balance.end_epoch({task.name: mean_losses[task.name] for task in self.tasks})
+        self.recipe.balance.end_epoch({task.name: progress.losses[task.name] / steps for task in self.tasks})
         if evaluation is not None:
             is_best = update_best(progress, evaluation, self.settings, last_phase=phase is self.plan.phases[-1])
-        loss, last_lr = progress.loss / self.data.steps[epoch], self.recipe.lr(progress.step - 1, self.segments[epoch])
-        lr = lr_by_part(phase, self.parts, last_lr, self.lr_multipliers)
-        event = epoch_done(
-            progress, phase.name, self.plan.epochs, loss, mean_losses, task_weights, lr, evaluation, is_best
-        )
-        self.emit(event)
+        lr = lr_by_part(phase, self.parts, self.recipe.lr(progress.step - 1, self.segments[epoch]), self.lr_multipliers)
+        self.emit(epoch_done(progress, phase.name, self.plan.epochs, steps, task_weights, lr, evaluation, is_best))
         progress.finish_epoch()
         if is_best:
             self.sink.save_best(self.evaluated_model, progress)
@@ -229,10 +224,9 @@ class _Training:
 
     @contextlib.contextmanager
     def saved_if_ended(self, stop: StopSignal) -> Iterator[None]:
-        """What is done between two steps. If it fails, the state after the last step is stored.
+        """What is done between two steps: if it fails, the state after the last step is stored.
 
-        A signal ends it at once. Several processes have to agree on the step after which they stop, so that there it
-        waits for the end of the next step.
+        A signal ends it at once, except where several processes have to agree on the step after which they stop.
         """
         try:
             with stop.at_once() if self.accelerator.num_processes == 1 else contextlib.nullcontext():
@@ -247,12 +241,10 @@ class _Training:
         """Store the state after a step, if what was frozen is unchanged."""
         self.audit.check()
         self.save_last()
-        step, steps = self.progress.step, self.epoch_ends[-1]
-        raise Interrupted(f"Interrupted after step {step} of {steps}; the state is saved.") from None
+        raise Interrupted(f"Interrupted after step {self.progress.step} of {self.epoch_ends[-1]}; the state is saved.")
 
     def save_last(self) -> None:
         """Store weights and training state in last.ckpt."""
-        state = training_state(
-            self.progress, self.optimizer, self.ema, self.recipe.balance, self.lr_multipliers, self.accelerator
-        )
+        progress, balance = self.progress, self.recipe.balance
+        state = training_state(progress, self.optimizer, self.ema, balance, self.lr_multipliers, self.accelerator)
         self.sink.save_last(self.model.state_dict(), state)

@@ -56,21 +56,20 @@ def epoch_done(
     progress: Progress,
     phase: str,
     epochs: int,
-    loss: float,
-    losses: Mapping[str, float],
+    steps: int,
     weights: Mapping[str, float],
     lr: Mapping[str, float],
     evaluation: Evaluation | None,
     is_best: bool,
 ) -> EpochDone:
-    """The event of the epoch that has just finished; see `EpochDone`."""
+    """The event of the epoch of so many steps that has just finished; see `EpochDone`."""
     return EpochDone(
         epoch=progress.epoch,
         epochs=epochs,
         phase=phase,
         step=progress.step,
-        loss=loss,
-        losses=losses,
+        loss=progress.loss / steps,
+        losses={name: total / steps for name, total in progress.losses.items()},
         weights=weights,
         lr=lr,
         seconds=progress.seconds,

@@ -1,7 +1,7 @@
 """Signals that end a command: Ctrl-C and SIGTERM.
 
-Outside a training loop both raise KeyboardInterrupt. Inside, they only ask it to stop: at the next safe point, or at once
-where it waits.
+Outside a training loop both raise KeyboardInterrupt. Inside, they only ask it to stop: at the next safe point, or at
+once where it waits.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def sigterm_interrupts() -> Iterator[None]:
 class StopSignal:
     """Context in which Ctrl-C and SIGTERM only set a flag, except for a second signal, which raises KeyboardInterrupt.
 
-    Outside the main thread, where Python handles no signals, the flag is never set. A signal that nothing has reacted to
-    raises KeyboardInterrupt when the context ends.
+    Outside the main thread, where Python handles no signals, the flag is never set. A signal that nothing has reacted
+    to raises KeyboardInterrupt when the context ends.
 
     Attributes:
         requested: Whether a signal has arrived.

@@ -115,7 +115,7 @@ def share(tensors: Iterable[torch.Tensor]) -> None:
         except RuntimeError as error:
             size = f"{tensor.nbytes / 1e6:,.1f} MB"
             raise ResourceError(
-                f"/dev/shm is full: a loader process could not put {size} there ({_reason(error)}). {SHARED_MEMORY_CURE}"
+                f"/dev/shm is full: no room for {size} of a batch ({_reason(error)}). {SHARED_MEMORY_CURE}"
             ) from error
 
 
@@ -131,8 +131,8 @@ def worker_error(error: RuntimeError, timeout: float) -> ResourceError | None:
         return None
     if "timed out" in text:
         return ResourceError(
-            f"a loader process has not responded for trainer.timeout={timeout:g} seconds. If reading one batch may take "
-            "longer, raise it; or load in the main process, trainer.workers=0."
+            f"a loader process has not responded for trainer.timeout={timeout:g} seconds. If a batch may take longer, "
+            "raise it; or load in the main process, trainer.workers=0."
         )
     if "Bus error" in text:
         return ResourceError(f"a loader process died: /dev/shm is full. {SHARED_MEMORY_CURE}")

@@ -149,8 +149,8 @@ def _inspect_in_processes(data: Dataset, names: Sequence[str]) -> Generator[Name
                 records = next(scanned)
             except ResourceError as error:
                 raise DataError(
-                    f"a process that reads images died ({error.__cause__}), perhaps because of {chunk[0]} or one of the "
-                    f"{available_cores() * 2 * CHUNK} images after it: too large for the memory, or damaged."
+                    f"a process that reads images died ({error.__cause__}), perhaps because of {chunk[0]} or one of "
+                    f"the {available_cores() * 2 * CHUNK} images after it: too large for the memory, or damaged."
                 ) from None
             yield from records
 
