@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -13,9 +14,9 @@ from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.masks import read_mask_values
 from segrun.data.read.raw import Raw
 from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
-from segrun.data.sets.dicom_files import Series, order_series, read_slice
-from segrun.data.sets.files import FileReport, dataset_root, list_files
-from segrun.data.sets.nifti_files import open_volumes
+from segrun.data.sets.dicom_files import Series, is_dicom, order_series, read_slice, slice_name
+from segrun.data.sets.files import FileReport, dataset_root, visible_files
+from segrun.data.sets.nifti_files import MAX_DISTANCE, elsewhere, open_volumes
 from segrun.data.sets.volumes import EmptySlices, VolumeSlices
 from segrun.errors import DataError, RequestError, import_extra, join_names
 from segrun.ranges import NonEmpty
@@ -26,6 +27,8 @@ Files = tuple[Path, ...]
 
 class Dicom(VolumeSlices):
     """`root/images/<case>/*.dcm`: a folder is a series, in the order of the slices' positions.
+
+    Files have the suffix .dcm, .dicom or .IMA, or any name, and begin as DICOM then.
 
     With `series`, several series of a case are its channels: `root/images/<case>/<series>/*.dcm`, whose slices have
     the same positions.
@@ -77,7 +80,8 @@ class Dicom(VolumeSlices):
         self.notes, self.problems = report.notes, report.problems
 
     def raw(self, name: str) -> Raw:
-        paths = self.files(name)[:-1]
+        case, index = self.parse_name(name)
+        paths = [series.paths[index] for series in self._ordered_series(case)]
         slices = [read_slice(path) for path in paths]
         sizes = {values.shape for values in slices}
         if len(sizes) > 1:
@@ -88,26 +92,33 @@ class Dicom(VolumeSlices):
         return np.stack(slices)
 
     def read_labels(self, name: str) -> tuple[NDArray[np.int64], Path]:
+        case, index = self.parse_name(name)
+        codes = self._ordered_series(case)[0].codes
         *_, path = self.files(name)
         if path.suffix == ".png":
             return read_mask_values(path), path
-        case, index = self.parse_name(name)
-        codes = self._ordered_series(case)[0].codes
         (label,) = open_volumes((path,))
         if codes is None:
             raise DataError(f"{path}: the files of {case} state no orientation to turn it to. Use masks/{case}/*.png.")
-        count, series_count = label.slice_count(codes), len(self.cases[case][0])
+        series = self._ordered_series(case)[0]
+        count, series_count = label.slice_count(codes), len(series.paths)
         if count != series_count:
             raise DataError(
                 f"{path}: has {count} slices, the series {case} has {series_count}. Save the mask on the grid of the "
                 "series."
             )
+        distance = 0.0 if series.affine is None else label.distance_to(series.shape, series.affine, codes)
+        if MAX_DISTANCE < distance < math.inf:  # the scan compares the sizes
+            raise DataError(f"{path}: lies up to {elsewhere(distance)}")
         return label.read_label_slice(codes, index), path
 
     def files(self, name: str) -> Files:
         case, index = self.parse_name(name)
-        images = tuple(series.paths[index] for series in self._ordered_series(case))
-        mask = self._nifti_mask(case) or self.root / "masks" / case / f"{images[0].stem}.png"
+        try:
+            images = tuple(series.paths[index] for series in self._ordered_series(case))
+        except DataError:  # reading an image raises it; these files decide whether a scan is repeated
+            images = tuple(path for paths in self.cases[case] for path in paths)
+        mask = self._nifti_mask(case) or self.root / "masks" / case / f"{slice_name(images[0])}.png"
         return (*images, mask)
 
     def _ordered_series(self, case: str) -> tuple[Series, ...]:
@@ -122,9 +133,21 @@ class Dicom(VolumeSlices):
 
     def _list_folders(self, report: FileReport) -> dict[PurePosixPath, Files]:
         """The files of each folder in images/."""
+        top = self.root / "images"
+        if not top.is_dir():
+            raise RequestError(f"{top}: there is no such folder. dataset.root must hold {LAYOUT}.")
+        files = list(visible_files(top))
         folders: dict[PurePosixPath, list[Path]] = {}
-        for name, path in list_files(self.root / "images", report, (".dcm",), LAYOUT).items():
-            folders.setdefault(PurePosixPath(name).parent, []).append(path)
+        names: dict[Path, Path] = {}
+        for path in filter(is_dicom, files):
+            twin = names.setdefault(path.with_name(slice_name(path)), path)
+            if twin != path:
+                report.problems.append(f"{twin} and {path.name} share a name. Remove or rename one.")
+                continue
+            folders.setdefault(PurePosixPath(path.relative_to(top).as_posix()).parent, []).append(path)
+        others = len(files) - sum(map(len, folders.values()))
+        if others:
+            report.notes.append(f"left out: {others} files in images/ that are not DICOM")
         loose = folders.pop(PurePosixPath(), None)
         if loose:
             report.problems.append(
@@ -142,7 +165,7 @@ class Dicom(VolumeSlices):
                     "Complete them, or remove the case."
                 )
             masks = self.root / "masks" / case
-            bare = [path for path in files[0] if not (masks / f"{path.stem}.png").is_file()]
+            bare = [path for path in files[0] if not (masks / f"{slice_name(path)}.png").is_file()]
             if bare and self._nifti_mask(case) is None:
                 report.problems.append(
                     f"{masks}.nii(.gz) is missing, and so are {masks}/*.png for {len(bare)} of {len(files[0])} slices. "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw
+from segrun.data.sets.annotated import read_json, take, take_name
 from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
 from segrun.data.sets.files import COMPLETE_OR_ALLOW, FileReport, dataset_root, list_files, pair_files
-from segrun.data.sets.nifti_files import Volume, open_volumes
+from segrun.data.sets.nifti_files import MAX_DISTANCE, Volume, elsewhere, open_volumes
 from segrun.data.sets.volumes import EmptySlices, VolumeSlices
 from segrun.errors import DataError, RequestError, import_extra, join_names
 from segrun.ranges import PositiveInt
@@ -46,7 +48,8 @@ class Nifti(VolumeSlices):
     `root/imagesTr` and `root/labelsTr`, and optionally `imagesTs` and `labelsTs`, which are test then (Antonelli et
     al., Nature Communications 2022; Isensee et al., Nature Methods 2021). Or `root/images` and `root/masks`.
 
-    Images are slices, after turning all volumes to one orientation by their affine; they are not resampled.
+    Images are slices, after turning all volumes, labels too, to one orientation by their affine; they are not
+    resampled. A label whose affine puts it elsewhere than its image is a problem.
 
     Args:
         root: The folder.
@@ -146,6 +149,7 @@ class Nifti(VolumeSlices):
     def _count_slices(self, report: FileReport) -> dict[str, int]:
         """The number of slices of each case whose image and label fit each other."""
         counts: dict[str, int] = {}
+        turned = 0
         for name, case in self.cases.items():
             try:
                 label, *images = (Volume(path) for path in (case.label, *case.images))
@@ -158,15 +162,25 @@ class Nifti(VolumeSlices):
                     f"{case.images[0]}: has {channels} channels, dataset.channels={self.channels}. Set it to "
                     f"{channels}, or remove the case."
                 )
-            misfits = [image for image in images if image.grid != label.grid]
-            if misfits:
-                report.problems.append(
-                    f"{misfits[0].path}: is {misfits[0].grid}, its label {label.path.name} {label.grid}. "
-                    "Save both on the same grid."
-                )
+            problem = next((text for image in images if (text := self._misfit(image, label))), "")
+            if problem:
+                report.problems.append(problem)
             else:
                 counts[name] = label.slice_count(self.codes)
+                turned += any(image.grid != label.grid for image in images)
+        if turned:
+            report.notes.append(f"{turned} cases have labels along other axes than their images: turned, which is exact")
         return counts
+
+    def _misfit(self, image: Volume, label: Volume) -> str:
+        """Why the voxels of an image and its label do not lie at the same places; empty if they do."""
+        distance = image.distance(label, self.codes)
+        if distance <= MAX_DISTANCE:
+            return ""
+        both = f"{image.path}: is {image.grid}, its label {label.path.name} {label.grid}"
+        if distance == math.inf:
+            return f"{both}. Save both on the same grid."
+        return f"{both}, and lies up to {elsewhere(distance)}"
 
 
 def _group_channels(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
@@ -212,18 +226,23 @@ def decathlon_classes(file: Path) -> list[str] | None:
     """
     if not file.is_file():
         return None
-    try:
-        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
-        names: dict[int, str] = {}
-        for key, value in labels.items():
-            index, name = (int(key), value) if str(key).isdecimal() else (int(value), key)
-            if name != "ignore":
-                names[index] = str(name)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RequestError(f"{file}: holds no labels ({error!r}). Give dataset.classes=[…].") from error
+    labels = take(read_json(file), "labels", (dict,), file)
+    names: dict[int, str] = {}
+    for key, value in labels.items():
+        by_value = key.isdecimal()
+        name = take_name(labels, key, file, "labels") if by_value else key
+        if name != "ignore":
+            names[int(key) if by_value else _label_value(value, file)] = name
     if sorted(names) != list(range(len(names))):
         raise RequestError(
             f"{file}: has the labels {join_names(sorted(names))}, which do not count from 0 without gaps. "
             "Give dataset.classes=[…]."
         )
     return [names[index] for index in sorted(names)]
+
+
+def _label_value(value: object, file: Path) -> int:
+    text = str(value)
+    if not isinstance(value, int | str) or not text.isdecimal():
+        raise RequestError(f"{file}: holds no labels ({reprlib.repr(value)} is no value). Give dataset.classes=[…].")
+    return int(text)

@@ -74,5 +74,8 @@ class VolumeSlices(RawDataset):
         return labelled
 
     def _holds_label(self, name: str) -> bool:
-        values, _ = self.read_labels(name)
+        try:
+            values, _ = self.read_labels(name)
+        except DataError:
+            return True  # the scan names the file and checks the others
         return not np.isin(values, (0, self.ignore_index)).all()

@@ -1,6 +1,7 @@
 import pickle
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.scan import scan_all
 from segrun.data.sets.dicom import Dicom
 from segrun.data.sets.dicom_files import read_slice
 from segrun.errors import DataError, MissingExtraError, RequestError
@@ -49,7 +51,7 @@ def series(folder: str, values: NDArray[Any] = SLICES, names: str = "zax", **tag
         saved(f"study/images/{folder}/{name}.dcm", values[index], height=2.5 * index - 100, **tags)
 
 
-def masks(case: str, names: str = "zax") -> None:
+def masks(case: str, names: Sequence[str] = "zax") -> None:
     for index, name in enumerate(names):
         Path(f"study/masks/{case}").mkdir(parents=True, exist_ok=True)
         Image.fromarray((SLICES[index] % 7 == index).astype(np.uint8)).save(f"study/masks/{case}/{name}.png")
@@ -107,6 +109,109 @@ def test_padding_is_no_value() -> None:
     values = read_slice(path)
     assert np.isnan(values[0]).all()
     assert np.array_equal(values[1:], stored[1:])
+
+
+@pytest.mark.parametrize(("kind", "declared"), [("SS", "US"), ("US", "SS")])
+def test_padding_with_the_wrong_representation_is_no_value(kind: str, declared: str) -> None:
+    stored = SLICES[0].astype(np.int16 if kind == "SS" else np.uint16)
+    stored[0] = -2000 if kind == "SS" else 63536
+    path = saved("ct.dcm", stored)
+    header = pydicom.dcmread(path)
+    header.add_new("PixelPaddingValue", declared, 63536 if declared == "US" else -2000)
+    header.BitsStored, header.HighBit = 16, 15
+    header.save_as(path)
+    assert pydicom.dcmread(path).PixelPaddingValue == (63536 if declared == "US" else -2000)
+    values = read_slice(path)
+    assert np.isnan(values[0]).all() and np.array_equal(values[1:], stored[1:])
+
+
+def test_a_range_of_padding_is_no_value() -> None:
+    stored = SLICES[0].astype(np.int16)
+    stored[0] = [-2000, -1900, -1800, -1799]
+    values = read_slice(saved("ct.dcm", stored, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1800))
+    assert np.isnan(values[0]).tolist() == [True, True, True, False] and not np.isnan(values[1:]).any()
+
+
+@pytest.mark.parametrize("names", [("IM0001", "IM0002", "IM0003"), ("z.IMA", "a.IMA", "x.ima"), ("1.2.5", "1.2.3", "1.2.4")])
+def test_files_without_a_suffix_and_ima_are_read(names: Sequence[str]) -> None:
+    for index, name in enumerate(names):
+        saved(f"study/images/p1/{name}", SLICES[index], height=2.5 * index)
+    masks("p1", [name.split(".")[0] if "IMA" in name.upper() else name for name in names])
+    Path("study/images/p1/DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    Path("study/images/p1/notes.txt").write_text("no DICOM")
+    data = dicom()
+    assert data.notes == ["left out: 2 files in images/ that are not DICOM"] and not data.problems
+    for index, name in enumerate(data.names):
+        assert np.array_equal(data.raw(name)[0], SLICES[index])
+        assert np.array_equal(data.mask(name), SLICES[index] % 7 == index)
+
+
+def test_two_files_of_one_name_are_a_problem() -> None:
+    series("p1")
+    masks("p1")
+    saved("study/images/p1/a.IMA", SLICES[1])
+    (problem,) = dicom().problems
+    assert "a.IMA" in problem and "share a name. Remove or rename one." in problem
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("ImagePositionPatient", b"1\\2\\x "), ("ImagePositionPatient", b"1\\2 "), ("ImageOrientationPatient", b"1 "),
+     ("Rows", b"123"), ("BitsAllocated", b""), ("PixelPaddingValue", b"")],
+)  # fmt: skip
+def test_a_damaged_header_is_named_and_the_rest_is_checked(tag: str, value: bytes) -> None:
+    for case in ("p1", "p2"):
+        series(case)
+        masks(case)
+    path = Path("study/images/p2/a.dcm")
+    header = pydicom.dcmread(path)
+    kind = pydicom.datadict.dictionary_VR(tag).split(" ")[0]
+    number = pydicom.tag.Tag(tag)
+    header[number] = pydicom.dataelem.RawDataElement(number, kind, len(value), value, 0, False, True)
+    header.save_as(path)
+    data = dicom()
+    records = dict(zip(data.names, scan_all(data, data.names).records, strict=True))
+    damaged = {name: record.problem for name, record in records.items() if record.problem}
+    assert all(not records[name].problem for name in data.names if name.startswith("p1"))
+    if tag == "PixelPaddingValue":  # empty: nothing is padded
+        assert not damaged and np.array_equal(data.raw("p2/001")[0], SLICES[1])
+    else:
+        assert damaged and all(f"{path}: " in text and "\n" not in text for text in damaged.values())
+
+
+@pytest.mark.parametrize("empty", ["keep", "drop"])
+def test_a_file_that_is_no_dicom_does_not_end_a_check(empty: str) -> None:
+    for case in ("p1", "p2"):
+        series(case)
+        masks(case)
+    Path("study/images/p2/a.dcm").write_bytes(b"hello")
+    data = dicom(empty=empty)
+    records = dict(zip(data.names, scan_all(data, data.names).records, strict=True))
+    assert {name for name, record in records.items() if record.problem} == {"p2/000", "p2/001", "p2/002"}
+    assert records["p2/001"].problem.startswith("study/images/p2/a.dcm: cannot be read as DICOM")
+    assert records["p1/001"].class_counts.sum() > 0
+
+
+def placed(affine: NDArray[Any]) -> None:
+    """A series with a pixel spacing, and a NIfTI mask of it with an affine."""
+    series("p1", PixelSpacing=[0.5, 0.75])
+    Path("study/masks").mkdir()
+    labels = (SLICES % 7 == 0).astype(np.uint8).transpose(2, 1, 0)
+    nibabel.save(nibabel.Nifti1Image(labels, affine), "study/masks/p1.nii")
+
+
+def test_a_nifti_mask_lies_where_the_series_does() -> None:
+    affine = np.diag([-0.75, -0.5, 2.5, 1])
+    affine[:3, 3] = 50, 60, -100
+    placed(affine)
+    for index, name in enumerate(dicom().names):
+        assert np.array_equal(dicom().mask(name), SLICES[index] % 7 == 0)
+
+
+def test_a_nifti_mask_elsewhere_in_space_is_refused_with_the_tolerance() -> None:
+    placed(np.diag([-0.75, -0.5, 2.5, 1]))
+    with pytest.raises(DataError, match=r"p1\.nii: lies up to 120 voxels elsewhere in space \(0\.1 are allowed\)"):
+        dicom().mask("p1/000")
 
 
 def test_a_dicom_slice_is_the_nifti_slice_and_a_nifti_mask_is_turned_to_it() -> None:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import pickle
 import struct
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.scan import scan_all
 from segrun.data.sets.nifti import Nifti
 from segrun.data.sets.nifti_files import Volume, open_volumes
 from segrun.errors import DataError, MissingExtraError, RequestError
@@ -180,17 +182,95 @@ def test_empty_slices_are_left_out_and_counted_where_that_is_asked_for() -> None
         from_config("dataset=nifti", "dataset.root=task", "dataset.empty=some")
 
 
-def test_labels_on_another_grid_are_a_problem_with_both() -> None:
+def test_labels_of_another_size_are_a_problem_with_both() -> None:
     saved("task/images/a.nii", VOXELS)
     saved("task/masks/a.nii", LABELS[..., :5])
-    saved("task/images/b.nii", VOXELS)
-    saved("task/masks/b.nii", LABELS, "LPS")
     data = nifti()
-    a, b = (problem.removesuffix(" Save both on the same grid.") for problem in data.problems)
-    assert a == "task/images/a.nii: is 4×5×6 in RAS orientation, its label a.nii 4×5×5 in RAS orientation."
-    assert b == "task/images/b.nii: is 4×5×6 in RAS orientation, its label b.nii 4×5×6 in LPS orientation."
+    assert data.problems == [
+        "task/images/a.nii: is 4×5×6 in RAS orientation, its label a.nii 4×5×5 in RAS orientation. "
+        "Save both on the same grid."
+    ]
     with pytest.raises(DataError, match=r"a\.nii: is 4×5×6"):
         data.check()
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR", "SRA"])
+def test_labels_along_other_axes_are_turned_exactly_and_that_is_noted(codes: str) -> None:
+    saved("task/images/a.nii", VOXELS)
+    saved("task/masks/a.nii", LABELS, codes)
+    for axis, name in ((0, "a/001"), (1, "a/002"), (2, "a/003")):
+        data = nifti(axis=axis)
+        assert np.array_equal(data.mask(name), as_radiologists_see(LABELS)[axis]) and data.mask(name).any()
+    assert not data.problems
+    assert data.notes == ["1 cases have labels along other axes than their images: turned, which is exact"]
+
+
+def moved(affine: NDArray[Any], path: str = "task/masks/a.nii") -> None:
+    nibabel.Nifti1Image(LABELS, affine).to_filename(path)
+
+
+@pytest.mark.parametrize(
+    ("affine", "distance"),
+    [
+        (np.diag([1.0, 1, 2, 1]), "5.5"),  # another spacing
+        (np.array([[1.0, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "0.5"),  # another origin
+        (np.diag([-1.0, 1, 1, 1]), "3"),  # flipped by the header alone
+    ],
+)
+def test_labels_elsewhere_in_space_are_a_problem_with_the_tolerance(affine: NDArray[Any], distance: str) -> None:
+    saved("task/images/a.nii", VOXELS)
+    saved("task/masks/a.nii", LABELS)
+    moved(affine)
+    (problem,) = nifti().problems
+    codes = "".join(nibabel.aff2axcodes(affine))
+    assert problem == (
+        f"task/images/a.nii: is 4×5×6 in RAS orientation, its label a.nii 4×5×6 in {codes} orientation, and lies up to "
+        f"{distance} voxels elsewhere in space (0.1 are allowed). Resample it to the image; if only its header is wrong, "
+        "give it the image's affine."
+    )
+
+
+def test_rounding_in_the_header_of_a_label_does_no_harm() -> None:
+    saved("task/images/a.nii", VOXELS)
+    saved("task/masks/a.nii", LABELS)
+    affine = np.eye(4)
+    affine[:3, 3] = 0.09
+    moved(affine)
+    assert not nifti().problems and np.array_equal(nifti().mask("a/003"), as_radiologists_see(LABELS)[2])
+
+
+def test_channels_elsewhere_in_space_are_a_problem() -> None:
+    cases("brain_0000")
+    Path("task/labelsTr/brain_0000.nii").rename("task/labelsTr/brain.nii")
+    moved(np.diag([1.0, 1, 1.5, 1]), "task/imagesTr/brain_0001.nii")
+    assert "brain_0001.nii: is 4×5×6 in RAS orientation, its label brain.nii" in nifti(channels=2).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("position", "value"),
+    [(42, b"\xff\x7f\xff\x7f\xff\x7f"), (280, struct.pack("<f", np.nan)), (70, b"\x63"), (344, b"xxxx"), (40, b"\0\0")],
+    ids=["more voxels than bytes", "nan", "type", "magic", "axes"],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_damaged_header_is_named_and_the_other_cases_are_used(position: int, value: bytes, suffix: str) -> None:
+    cases("a", "b", suffix=suffix)
+    path = Path(f"task/imagesTr/b{suffix}")
+    content = bytearray(nibabel.load(path).to_bytes())
+    content[position : position + len(value)] = value
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    data = nifti()
+    assert [problem.partition(": ")[0] for problem in data.problems] == [str(path)] and "\n" not in data.problems[0]
+    assert {data.group(name) for name in data.names} == {"a"} and len(data.names) == 6
+
+
+def test_a_label_cut_off_is_named_and_the_other_cases_are_checked() -> None:
+    cases("a", "b", suffix=".nii.gz")
+    path = Path("task/labelsTr/b.nii.gz")
+    path.write_bytes(path.read_bytes()[:-12])
+    data = nifti(empty="drop")
+    records = dict(zip(data.names, scan_all(data, data.names).records, strict=True))
+    assert {name[0] for name, record in records.items() if not record.problem} == {"a"}
+    assert all(str(path) in record.problem for name, record in records.items() if name[0] == "b")
 
 
 def test_what_has_no_partner_is_a_problem_or_left_out() -> None:
