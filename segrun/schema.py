@@ -12,7 +12,7 @@ import functools
 import json
 import reprlib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,14 @@ def check_content(content: Any, schema: Any, place: str, cure: str) -> None:
         raise DataError(f"{place}: {f'{key}: ' if key else ''}{problem}{found}. {cure}".strip()) from error
 
 
+def like(example: Any) -> Any:
+    """The schema of what has the keys and types of an example; an empty mapping stands for any numbers by name."""
+    if isinstance(example, Mapping):
+        keys = {key: like(value) for key, value in example.items()}
+        return TypedDict("Like", keys) if keys else Mapping[str, float]  # type: ignore[operator]
+    return Any if example is None else type(example)
+
+
 @contextlib.contextmanager
 def errors_name(path: Path | None) -> Iterator[None]:
     """Messages of errors that are raised inside begin with the file whose content is to blame."""
@@ -89,7 +97,7 @@ def errors_name(path: Path | None) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     if dataclasses.is_dataclass(schema):  # in strict mode pydantic would accept nothing but an instance
         hints = typing.get_type_hints(schema, include_extras=True)

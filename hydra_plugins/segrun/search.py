@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra_plugins.segrun.choosing import NO_TEST, ChoosingSweeper, Objective
 from segrun.config.recorded import RecordedConfig
 from segrun.errors import RequestError, import_extra
+from segrun.files import refuse_link
 from segrun.ranges import NonNegativeInt, PositiveInt
 
 
@@ -110,6 +111,7 @@ class Optuna(ChoosingSweeper):
         identity = json.dumps([config.identity(), space, self.objective, self.seed], sort_keys=True, default=str)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
         self.path = folder / f"{config.label}_{digest}.db"
+        refuse_link(self.path)
         storage = f"sqlite:///{self.path.absolute()}"
         return self.optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
 
@@ -140,7 +142,7 @@ class Optuna(ChoosingSweeper):
         jobs = [self.job_of(trial) for trial in trials]
         self.run_missing(jobs, [self.overrides(trial) for trial in trials])
         for job, trial in zip(jobs, trials, strict=True):
-            score = job.result["val"][self.objective] if job.state == "done" else None
+            score = job.result["val"].get(self.objective) if job.state == "done" else None
             failed = self.optuna.trial.TrialState.FAIL if score is None else None
             self.study.tell(trial.number, score, state=failed)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
-import json
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from segrun.comparison.iou import Counts
+from segrun.comparison.result_files import CONFIG_FILE, CURE, RESULT_FILE, count_images, read_config, read_result
 from segrun.config.legacy import translate
 from segrun.config.recorded import RecordedConfig
 from segrun.csv_tables import parse_table
 from segrun.errors import DataError, RequestError
 
-RESULT_FILE, CONFIG_FILE, ERROR_FILE = "result.json", "config.yaml", "error.txt"
+ERROR_FILE = "error.txt"
+SCORE_COLUMNS = ["image", "class", "tp", "fp", "fn"]  # of scores.csv
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,11 @@ class Run:
             DataError: Neither result.json nor split.json holds it.
         """
         image_counts = self.result.get("images")
-        if image_counts:
-            return int(image_counts[split])
-        path = self.folder / "split.json"
-        try:
-            return len(json.loads(path.read_bytes())[split])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: does not list the images of {split} ({error}). Leave out this run.") from error
+        if not image_counts:
+            return count_images(self.folder, split)
+        if split not in image_counts:
+            raise DataError(f"{self.folder / RESULT_FILE}: images.{split}: is missing. {CURE}")
+        return int(image_counts[split])
 
     def read_scores(self) -> tuple[EvaluationSet, Counts]:
         """What the run was scored on, and its counts.
@@ -102,8 +102,8 @@ class Run:
             expected = self.num_images(self.scored_split)
             if len(test_set.images) != expected:
                 raise ValueError(f"{len(test_set.images)} of {expected} images")
-        except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"{path}: is incomplete ({error}). Train the run again, or leave it out.") from error
+        except (OSError, ValueError, OverflowError, csv.Error) as error:
+            raise DataError(f"{path}: is incomplete ({error}). {CURE}") from error
         order = sorted(range(expected), key=lambda index: test_set.images[index])
         images = tuple(test_set.images[index] for index in order)
         return EvaluationSet(images, test_set.classes), counts[order]
@@ -111,10 +111,16 @@ class Run:
 
 def _parse_scores(content: bytes) -> tuple[EvaluationSet, Counts]:
     """The test set in the order of the file, and its counts. `content` holds one line per image and class."""
-    _, *rows = parse_table(content)
+    header, *rows = parse_table(content)
+    if header != SCORE_COLUMNS:
+        raise ValueError(f"its columns must be {', '.join(SCORE_COLUMNS)}")
     image_column, class_column, *count_columns = zip(*rows, strict=True)
     images, classes = tuple(dict.fromkeys(image_column)), tuple(dict.fromkeys(class_column))
-    counts = np.array([[int(value) for value in column] for column in count_columns[:3]], np.int64)
+    if [*zip(image_column, class_column, strict=True)] != [*itertools.product(images, classes)]:
+        raise ValueError("each image must have a line per class, in the same order")
+    counts = np.array([[int(value) for value in column] for column in count_columns], np.int64)
+    if (counts < 0).any():
+        raise ValueError("counts of pixels are not negative")
     return EvaluationSet(images, classes), counts.T.reshape(len(images), len(classes), 3)
 
 
@@ -141,42 +147,22 @@ def find_runs(patterns: Sequence[str]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder, also one that an older version wrote. An incomplete result.json counts as none."""
+    """Read a run folder, also one that an older version wrote. What cannot be read counts as missing."""
     result: dict[str, Any] = {}
+    config: Mapping[str, Any] = {}
     error = ""
-    if (folder / RESULT_FILE).is_file():
-        try:
-            result = _read_result(folder / RESULT_FILE)
-        except ValueError as reason:
-            error = f"{RESULT_FILE} is incomplete ({reason})"
-    elif (folder / ERROR_FILE).is_file():
-        error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
-    stored_config = result.pop("config", None) or _read_config(folder / CONFIG_FILE)
-    config = RecordedConfig(translate(stored_config))
-    return Run(folder, result, config.comparable(), config.replicate(), error)
-
-
-def _read_result(path: Path) -> dict[str, Any]:
-    """The result of a training, or of `segrun eval`, which names a checkpoint.
-
-    Raises:
-        ValueError: It is not JSON, or neither of both.
-    """
-    result = json.loads(path.read_bytes())
-    is_evaluation = isinstance(result, dict) and "checkpoint" in result
-    is_training = isinstance(result, dict) and all(isinstance(result.get(key), dict) for key in ("val", "cost"))
-    if not is_evaluation and not is_training:
-        raise ValueError("val or cost is missing")
-    return result  # type: ignore[no-any-return]
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
-    """The config, empty if there is none or it cannot be read."""
     try:
-        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return config if isinstance(config, Mapping) else {}
+        if (folder / RESULT_FILE).is_file():
+            result = read_result(folder)
+        elif (folder / ERROR_FILE).is_file():
+            error = (folder / ERROR_FILE).read_text(encoding="utf-8", errors="replace").strip()
+        config = result.pop("config", None) or read_config(folder)
+    except DataError as reason:
+        result, error = {}, str(reason)
+        with contextlib.suppress(DataError):  # the config still tells which run is missing
+            config = config or read_config(folder)
+    recorded = RecordedConfig(translate(config))
+    return Run(folder, result, recorded.comparable(), recorded.replicate(), error)
 
 
 def _run_folders(root: Path) -> Iterator[Path]:

@@ -139,4 +139,5 @@ def _mean_class_ious(counts_by_seed: Mapping[str, Counts]) -> tuple[float, ...]:
 def _median_cost(cell: Cell) -> dict[str, float]:
     """The median over the runs of each cost that all of them state."""
     costs = [run.cost for run in cell.runs.values()]
-    return {key: float(median(cost[key] for cost in costs)) for key in COSTS if all(key in cost for cost in costs)}
+    stated = [key for key in COSTS if all(cost.get(key) is not None for cost in costs)]
+    return {key: float(median(cost[key] for cost in costs)) for key in stated}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.config.build import to_dataclass
 from segrun.config.keys import facts, keys_that
 from segrun.config.recorded import RecordedConfig
+from segrun.engine.state import check_training_state
 from segrun.errors import RequestError, join_names
-from segrun.experiment.experiment import Experiment
+from segrun.experiment.experiment import Experiment, trackers_of
+from segrun.experiment.recorded_paths import print_paths
+from segrun.report.terminal import print_line
 
 RESUMABLE_FORMAT = 2  # of the training state; raised when a state of older versions cannot be continued
 
@@ -111,9 +114,24 @@ def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Seq
         group, _, name = key.partition(".")
         if group == "trainer":
             values["trainer"][name] = config["trainer"][name]
-        if group == "tracker":
-            values["tracker"] = config.get("tracker")
-    return Experiment.from_config(values, trust)
+    own_trackers = any(key.partition(".")[0] == "tracker" for key in keys)
+    values["tracker"] = config.get("tracker") if own_trackers else _trackers_without_settings(values)
+    print_paths(values, "dataset", "auxiliary")
+    experiment = Experiment.from_config({**values, "tracker": None}, trust)
+    trackers = trackers_of(values, None if own_trackers else trust)
+    return replace(experiment, config=RecordedConfig(values), trackers=trackers)
+
+
+def _trackers_without_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded trackers that need no settings: an address or account is taken from the user's own words only."""
+    recorded = values.get("tracker") or {}
+    for name in (name for name, settings in recorded.items() if set(settings) != {"_target_"}):
+        print_line(
+            f"tracker {name}: not continued, because only the checkpoint says where it sends to. "
+            f"To continue it: tracker=[{name}] tracker.{name}.…",
+            "yellow",
+        )
+    return {name: settings for name, settings in recorded.items() if set(settings) == {"_target_"}}
 
 
 def interrupted_state(folder: Path) -> Checkpoint | None:
@@ -154,3 +172,5 @@ def check_resumable(checkpoint: Checkpoint) -> None:
         raise RequestError(
             "resume: an older segrun began this run, and this version cannot continue it. Start a new run."
         )
+    averages = checkpoint.config["trainer"].get("ema") is not None
+    check_training_state(checkpoint.training, checkpoint.weights, averages, f"{checkpoint.path}: training")

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NotRequired
 
+from typing_extensions import TypedDict
+
+from segrun.errors import DataError
 from segrun.events import EpochDone, Event
 from segrun.files import write_text
+from segrun.schema import parse_json
 
+FILE = "metrics.jsonl"
 VAL_SCORES = ("miou", "miou_present", "mdice", "accuracy")
+
+
+class ValScores(TypedDict):
+    """Scores of an epoch on val."""
+
+    miou: float | None
+    loss: float | None
+
+
+class EpochRow(TypedDict):
+    """What is read of a line again."""
+
+    epoch: int
+    step: int
+    loss: float
+    phase: NotRequired[str]
+    losses: NotRequired[Mapping[str, float]]
+    weights: NotRequired[Mapping[str, float]]
+    val: NotRequired[ValScores]
+
+
+def read_epochs(path: Path) -> list[EpochRow]:
+    """The lines of a metrics.jsonl; none where there is no file.
+
+    Raises:
+        DataError: A line cannot be read, or a key is missing or has a wrong type. The message names line and key.
+    """
+    cure = "Correct the line, or delete the file."
+    try:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {cure}") from error
+    return [parse_json(line, EpochRow, f"{path}:{number}", cure) for number, line in enumerate(lines, 1)]
 
 
 class MetricsFile:
@@ -25,8 +65,7 @@ class MetricsFile:
             epochs_done: The number of epochs in the checkpoint from which the run resumes, 0 for a new run.
         """
         self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.lines = [line for line in lines if json.loads(line)["epoch"] <= epochs_done]
+        self.lines = [json.dumps(row) for row in read_epochs(path) if row["epoch"] <= epochs_done]
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochDone):

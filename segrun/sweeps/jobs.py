@@ -4,7 +4,6 @@ continues the rest. What became of a job is read from its folder, whichever proc
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import shlex
@@ -21,10 +20,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from segrun.comparison.result_files import read_result
 from segrun.config.build import to_dataclass
 from segrun.config.compose import in_other_process
 from segrun.config.recorded import RecordedConfig
-from segrun.errors import Interrupted, RequestError, SegrunError
+from segrun.errors import DataError, Interrupted, RequestError, SegrunError
 from segrun.experiment.request import RunSettings
 from segrun.files import ensure_dir, write_text
 from segrun.names import visible
@@ -54,19 +54,34 @@ class Job:
 
     @property
     def state(self) -> str:
-        """done, failed, interrupted or not started."""
+        """done, failed, interrupted or not started. A job whose result is damaged counts as failed."""
         files = {"result.json": "done", ERROR: "failed", "last.ckpt": "interrupted"}
-        return next((state for name, state in files.items() if (self.folder / name).is_file()), "not started")
+        state = next((state for name, state in files.items() if (self.folder / name).is_file()), "not started")
+        return "failed" if state == "done" and self._damage() else state
 
     @property
     def result(self) -> dict[str, Any]:
-        """The run's result.json."""
-        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        """The run's result.json.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        return read_result(self.folder, f"To train this job from its start, delete {self.folder}.")
+
+    def _damage(self) -> str:
+        """Why result.json cannot be read."""
+        try:
+            self.result  # noqa: B018
+        except DataError as error:
+            return str(error)
+        return ""
 
     @property
     def error(self) -> str:
         """Why it failed."""
-        return (self.folder / ERROR).read_text(encoding="utf-8").strip()
+        if (self.folder / "result.json").is_file():
+            return self._damage()
+        return (self.folder / ERROR).read_text(encoding="utf-8", errors="replace").strip()
 
     @property
     def has_ended(self) -> bool:
@@ -108,7 +123,7 @@ def run_job(config: RecordedConfig, folder: Path, train: Callable[[], Any]) -> N
     """
     try:
         with lock(folder):
-            if Job((), folder).state != "done":
+            if not (folder / "result.json").is_file():
                 _run_locked(config, folder, train)
     except InUseError as error:
         if os.environ.get("WORLD_SIZE", "1") != "1":  # the other processes of this job cannot skip it
@@ -127,11 +142,11 @@ def _run_locked(config: RecordedConfig, folder: Path, train: Callable[[], Any]) 
             if os.environ.get("SEGRUN_DEBUG") == "1":
                 traceback.print_exc()
             text = str(error) if isinstance(error, SegrunError) else f"{type(error).__name__}: {error}"
+            print_line(f"failed: {text}", "red")  # first: a full disk takes nothing more
             ensure_dir(folder)
             if not (folder / "config.yaml").is_file():
                 write_text(folder / "config.yaml", config.to_yaml())
             write_text(folder / ERROR, visible(text) + "\n")
-            print_line(f"failed: {text}", "red")
 
 
 @contextlib.contextmanager
@@ -202,7 +217,7 @@ def print_summary(jobs: Sequence[Job], requested: int) -> int:
         print_line(f"{len(failed)} of {len(jobs)} jobs failed; the same command with retry=true runs them again.")
     folder = jobs[0].folder.parent
     print_line(f"run folders: {folder}")
-    if sum(job.state == "done" and job.result["test"] is not None for job in jobs) > 1:
+    if sum(job.state == "done" and job.result.get("test") is not None for job in jobs) > 1:
         print_line(f"next: segrun compare {shlex.quote(f'runs={folder}')}")
     return 1 if failed else 0
 
@@ -212,7 +227,7 @@ def _row(job: Job) -> list[str | Text]:
         return ["", "", "", "", Text("failed", style="red") if job.state == "failed" else job.state]
     result = job.result
     cost = result["cost"]
-    scores = [percent((result[split] or {}).get("miou")) for split in ("val", "test")]
+    scores = [percent((result.get(split) or {}).get("miou")) for split in ("val", "test")]
     state = "done before" if job.initial_state == "done" else "done"
     return [*scores, f"{cost['parameters_trained']:,}", f"{cost['seconds']:.0f}", state]
 

@@ -42,7 +42,7 @@ class Rung:
         """By index, the highest first; of equal scores the first job. Failed jobs have none."""
         scores: dict[int, float] = {}
         for index, job in enumerate(self.jobs):
-            score = job.result["val"][self.objective] if job.state == "done" else None
+            score = job.result["val"].get(self.objective) if job.state == "done" else None
             if score is not None and not math.isnan(score):
                 scores[index] = score
         return dict(sorted(scores.items(), key=lambda item: -item[1]))
@@ -103,7 +103,7 @@ def record_choice(winner: Job, rungs: Sequence[Rung]) -> int:
         print_line(f"{winner.state}: {reason}")
         return 1
     costs = {job.folder: job.result["cost"] for rung in rungs for job in rung.jobs if job.state == "done"}
-    spent = {key: round(sum(cost[key] for cost in costs.values()), 2) for key in ("steps", "seconds")}
+    spent = {key: round(sum(cost.get(key, 0) for cost in costs.values()), 2) for key in ("steps", "seconds")}
     history = [
         {"steps": rung.steps, rung.objective: {rung.names[index]: score for index, score in rung.scores.items()}}
         for rung in rungs
@@ -111,6 +111,6 @@ def record_choice(winner: Job, rungs: Sequence[Rung]) -> int:
     write_json(winner.folder / "result.json", {**winner.result, "choosing": {**spent, "rungs": history}})
     own = winner.result["cost"]
     choosing = f"choosing {spent['steps']:,} steps in {spent['seconds']:.0f} s"
-    print_line(f"cost: {choosing}, training {own['steps']:,} in {own['seconds']:.0f} s")
+    print_line(f"cost: {choosing}, training {own.get('steps', 0):,} in {own['seconds']:.0f} s")
     print_line(f"run folder: {winner.folder}")
     return 0

@@ -213,7 +213,8 @@ def test_half_written_old_and_nan_runs_are_shown_as_what_they_are(
     output = capsys.readouterr().out.splitlines()
     assert [line.split(" (")[0] for line in output if line.startswith(("failed", "2 runs"))] == [
         "2 runs of l2sp have the seed 0 and the same settings; the newest is used: runs/l2sp0",
-        "failed: finetune: result.json is incomplete", "failed: finetune: runs/finetune3/scores.csv: is incomplete",
+        "failed: finetune: runs/finetune2/result.json: cannot be read as JSON",
+        "failed: finetune: runs/finetune3/scores.csv: is incomplete",
     ]  # fmt: skip
 
 

@@ -126,7 +126,8 @@ def test_failed_broken_and_missing_runs_are_told(elsewhere: Path) -> None:
     assert broken.score is None and broken.difference is None and len(broken.cell.failed) == 3
     lines = failure_lines(c)
     assert [line.rpartition(" (")[0] for line in lines[:3]] != [] and len(lines) == 4
-    assert any("out of memory" in line for line in lines) and any("result.json is incomplete" in line for line in lines)
+    assert any("out of memory" in line for line in lines)
+    assert any("seed1/result.json: cannot be read as JSON" in line for line in lines)
     assert any("scores.csv: is incomplete" in line for line in lines)
     assert lines[-1] == "missing: finetune, 20 labels, seed 1"
     assert c.notes == ("left out, because it has no config: nameless (no config)",)

@@ -54,7 +54,7 @@ def test_a_result_that_is_not_whole_counts_for_none(text: str, elsewhere: Path) 
     folder = write(elsewhere / "one", COUNTS, config("l2sp"))
     (folder / "result.json").write_bytes(text.encode(errors="surrogateescape"))
     run = read_run(folder)
-    assert not run.result and run.error.startswith("result.json is incomplete")
+    assert not run.result and run.error.startswith(f"{folder}/result.json: ")
     assert run.settings["strategy"] == "l2sp"  # its config tells
 
 
@@ -75,7 +75,7 @@ def test_older_results_take_config_and_number_of_images_from_their_files(elsewhe
     assert new.settings == old.settings and new.settings["optimizer.lr"] == "0.001"
     assert (new.seed, old.seed, new.num_images("train"), old.num_images("train")) == ("3", "3", 20, 20)
     (elsewhere / "True" / "split.json").unlink()
-    with pytest.raises(DataError, match=r"split.json: does not list the images of train .* Leave out this run"):
+    with pytest.raises(DataError, match=r"split.json: cannot be read .* Train the run again, or leave it out"):
         read_run(elsewhere / "True").num_images("train")
     for text in ("", "a: [", "- 1", "other: yaml"):
         (elsewhere / "True" / "config.yaml").write_text(text)
@@ -160,7 +160,8 @@ def test_scores_that_end_with_a_line_or_image_too_early_are_refused(old: bool, e
     folder = write(elsewhere / "one", COUNTS, config(), old=old)
     path = folder / "scores.csv"
     lines = path.read_text().splitlines(keepends=True)
-    for kept, says in ((lines[:7], "2 of 4 images"), (lines[:6], "reshape"), ([*lines[:-1], "x"], "line is cut off")):
+    cut_off = [*lines[:-1], "x"]
+    for kept, says in ((lines[:7], "2 of 4 images"), (lines[:6], "a line per class"), (cut_off, "line is cut off")):
         path.write_text("".join(kept))
         with pytest.raises(DataError, match=rf"scores.csv: is incomplete \(.*{says}"):
             read_run(folder).read_scores()

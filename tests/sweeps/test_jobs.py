@@ -191,6 +191,8 @@ def test_a_damaged_result_is_named_and_the_table_shows_the_others(
     printed = " ".join(capsys.readouterr().out.split())
     assert f"{jobs()[0]}/result.json: cannot be read as JSON" in printed and printed.count("done before") == 1
     assert f"To train this job from its start, delete {jobs()[0]}." in printed
+    shutil.rmtree(jobs()[0])
+    assert sweep("strategy=scratch", "seed=0,1") == 0
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def _groups_from_pattern(names: Sequence[str], expression: str) -> list[str | No
     """The first group of the expression, or the whole match if it has none."""
     try:
         pattern = re.compile(expression)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise RequestError(f"split.groups={expression}: is no regular expression ({error}).") from error
     matches = [pattern.search(name) for name in names]
     return [None if match is None else match[1 if pattern.groups else 0] for match in matches]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from segrun.data.dataset import SPLITS
 from segrun.errors import RequestError, join_names
+from segrun.schema import read_json
 
 
 def read_split(path: Path, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -36,12 +36,8 @@ def _read_lists(folder: Path, known: Sequence[str]) -> dict[str, tuple[str, ...]
 
 
 def _read_json(path: Path, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"split.file={path}: cannot be read as JSON ({error}).") from error
-    if not _is_split(content):
-        raise RequestError(f'split.file={path}: must hold {{"train": [names], "val": [names], "test": [names]}}.')
+    cure = 'split.file must hold {"train": [names], "val": [names], "test": [names]}.'
+    content = read_json(path, Mapping[Literal["train", "val", "test"], Sequence[str]], cure)
     known_names = set(known)
     unknown = [name for names in content.values() for name in names if name not in known_names]
     if unknown:
@@ -49,16 +45,6 @@ def _read_json(path: Path, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
             f"split.file={path}: {len(unknown)} of its images are not in the data set: {join_names(unknown)}."
         )
     return {split: tuple(dict.fromkeys(names)) for split, names in content.items() if names}
-
-
-def _is_split(content: Any) -> bool:
-    """Whether the content of a JSON file maps train, val and test to lists of names."""
-    if not isinstance(content, dict) or not content.keys() <= set(SPLITS):
-        return False
-    for names in content.values():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            return False
-    return True
 
 
 def read_name_list(path: Path, known: Sequence[str]) -> tuple[str, ...]:

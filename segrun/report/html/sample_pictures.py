@@ -67,9 +67,11 @@ def read_panel(path: Path) -> SamplePanel | None:
     try:
         with Image.open(path) as file:
             pixels = np.asarray(file.convert("RGB"))
-    except OSError:
+    except Exception:  # a damaged PNG raises anything: SyntaxError, ValueError, DecompressionBombError
         return None
     height, width = pixels.shape[0], pixels.shape[1] // 3
+    if width == 0:  # not the three pictures that segrun writes
+        return None
     step = max(1, max(height, width) // LONGEST_SIDE)
     image, truth, prediction = (pixels[::step, start : start + width][:, ::step] for start in (0, width, 2 * width))
     return SamplePanel(image, truth, prediction)

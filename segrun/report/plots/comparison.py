@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segrun.comparison.bootstrap import CONFIDENCE_LEVEL
 from segrun.comparison.iou import Floats
 from segrun.comparison.label_efficiency import LearningCurve
-from segrun.comparison.runs import Run
+from segrun.comparison.result_files import CURE, RESULT_FILE
 from segrun.comparison.scoring import CellResult
 from segrun.comparison.significance import SIGNIFICANCE_LEVEL
 from segrun.errors import DataError
@@ -139,10 +138,20 @@ def plot_training_curves(results: Sequence[CellResult]) -> Figure:
 
 
 def confusion_percentages(result: CellResult) -> Floats | None:
-    """The confusion matrix in percent of each true class, summed over the seeds; None if a run has none."""
+    """The confusion matrix in percent of each true class, summed over the seeds; None if a run has none.
+
+    Raises:
+        DataError: The matrix of a run has another size than the runs have classes.
+    """
     matrices = [run.result[run.scored_split].get("confusion") for run in result.cell.runs.values()]
     if None in matrices:
         return None
+    for run, matrix in zip(result.cell.runs.values(), matrices, strict=True):
+        if len(matrix) != len(result.class_ious):
+            raise DataError(
+                f"{run.folder / RESULT_FILE}: {run.scored_split}.confusion: must have {len(result.class_ious)} rows "
+                f"and columns, not {len(matrix)}. {CURE}"
+            )
     counts = np.sum(matrices, axis=0)
     return np.asarray(100 * counts / np.maximum(1, counts.sum(1, keepdims=True)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -10,17 +9,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
+from typing_extensions import TypedDict
 
 from segrun.errors import import_extra
 from segrun.events import EpochDone, Event
 from segrun.files import write_json
 from segrun.report.trackers.scalars import event_scalars, flat_config, result_scalars
 from segrun.report.trackers.trackers import RunStatus
+from segrun.schema import read_json
 
 MLFLOW_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow's limits
 Retries = Annotated[int, Ge(0), Le(10)]  # MLflow refuses more than 10
 DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
+
+
+class _Id(TypedDict):
+    """mlflow.json"""
+
+    tracking_uri: str
+    run_id: str
 
 
 class MLflow:
@@ -51,7 +59,7 @@ class MLflow:
 
     def __call__(self, folder: Path) -> MLflowRun:
         client, id_file = self._mlflow.MlflowClient(self.tracking_uri), folder / "mlflow.json"
-        known = json.loads(id_file.read_text(encoding="utf-8")) if id_file.is_file() else {}
+        known = read_json(id_file, _Id, "Delete it to begin a new MLflow run.") if id_file.is_file() else {}
         if known.get("tracking_uri") == client.tracking_uri:
             run_id = known["run_id"]
             client.update_run(run_id, status="RUNNING")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 from segrun.errors import import_extra
 from segrun.events import EpochDone, Event, StepDone
@@ -14,9 +15,16 @@ from segrun.names import shortened
 from segrun.ranges import NonNegativeFloat
 from segrun.report.trackers.scalars import event_scalars, read_config, result_scalars
 from segrun.report.trackers.trackers import RunStatus
+from segrun.schema import read_json
 
 NAME_LIMIT = 128  # of a W&B run, in characters
 EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
+
+
+class _Id(TypedDict):
+    """wandb.json"""
+
+    id: str
 
 
 class WeightsAndBiases:
@@ -52,7 +60,7 @@ class WeightsAndBiases:
             write_json(id_file, {"id": secrets.token_hex(4)})
         run = self._wandb.init(
             **self.options,
-            id=json.loads(id_file.read_text(encoding="utf-8"))["id"],
+            id=read_json(id_file, _Id, "Delete it to begin a new W&B run.")["id"],
             resume="allow",
             name=shortened(folder.name, NAME_LIMIT),
             dir=folder,
