@@ -41,13 +41,17 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     return result
 
 
-def load(checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:
+def load(
+    checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = (), base: str | None = None
+) -> Predictor:
     """A predictor from a checkpoint.
 
     Args:
         checkpoint: A best.ckpt, or the run folder that holds it.
         device: auto, cpu or cuda.
         trust: Modules outside segrun that the checkpoint may name.
+        base: The weights that a delta checkpoint (trainer.save=delta) was trained from, unless they are published ones:
+            a weights file, a run folder or a checkpoint.
 
     Returns:
         Call it with a PIL image or an array (H, W[, C]); it returns a uint8 array (H, W) of class indices at the
@@ -58,4 +62,4 @@ def load(checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = ()
     """
     from segrun.experiment.predictor import load_predictor
 
-    return load_predictor(checkpoint, device, trust)
+    return load_predictor(checkpoint, device, trust, base=base)

@@ -62,7 +62,7 @@ def load_delta(model: nn.Module, weights: Weights, base: str, loaded: Iterable[s
     if model_hash != base:
         raise RequestError(
             f"the checkpoint holds only what has changed since the pretrained weights {base[:12]}…, but the weights "
-            f"found here are {model_hash[:12]}…. Put the original file where backbone.weights finds it."
+            f"found here are {model_hash[:12]}…. Give the original ones: base=<weights file, run folder or checkpoint>."
         )
     missing = [name for name in state if name not in weights and plain_name(name) not in pretrained]
     unexpected = weights.keys() - state.keys()

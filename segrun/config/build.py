@@ -1,7 +1,8 @@
 """From a config to checked objects.
 
 Every setting is checked where it enters: the annotations of the class say what is allowed, and pydantic compares the
-value with them. The constructor's signature is the schema; there is no second list of keys or ranges.
+value with them. The constructor's signature is the schema; there is no second list of keys or ranges. Objects in
+objects are built only where an annotation names their class, and after the settings of all of them were checked.
 """
 
 from __future__ import annotations
@@ -9,20 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from segrun.config.allowed import allowed, shown, with_article
+from segrun.config.trust import Trust, locate_class, without_sources
 from segrun.errors import RequestError
 
 T = TypeVar("T")
-Trust = Sequence[str] | None  # None: the user's own config; otherwise modules that a checkpoint's config may name
 
 # strict: 1 is a float, but "1" is no number and true is no 1
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -77,6 +76,11 @@ def partial(config: Any, key: str, *, trust: Trust = None, base: type[T] | None 
         trust: As for `build`.
         base: The class must derive from it. Its `late_arguments` are set by segrun and no settings.
     """
+    return _with_nested(_checked(config, key, trust, base))
+
+
+def _checked(config: Any, key: str, trust: Trust, base: type[T] | None = None) -> Partial[T]:
+    """The class and its checked settings, in which nested objects are still `Partial`: nothing is built here."""
     settings = dict(config) if isinstance(config, Mapping) else {}
     target = settings.pop("_target_", None)
     if not isinstance(target, str):
@@ -84,9 +88,50 @@ def partial(config: Any, key: str, *, trust: Trust = None, base: type[T] | None 
     cls = locate_class(target, key, trust)
     if base is not None and not issubclass(cls, base):
         raise RequestError(f"{key}._target_={target}: must be {with_article(base.__name__)}.")
-    nested = {name: _nested(value, f"{key}.{name}", trust) for name, value in settings.items()}
     late = getattr(base, "late_arguments", ())
-    return Partial(cls, check_arguments(cls, nested, key, late), key)
+    check = functools.partial(_setting, trust=trust)
+    return Partial(cls, check_arguments(cls, without_sources(cls, settings, trust), key, late, check), key)
+
+
+def _setting(value: Any, hint: Any, key: str, trust: Trust) -> Any:
+    """A checked setting; an object that it names with `_target_` waits as a `Partial`.
+
+    Raises:
+        RequestError: The annotation does not allow the value, or no object of this class.
+    """
+    if isinstance(value, Mapping) and "_target_" in value:
+        options = _options(hint)
+        classes = tuple(o for o in options if inspect.isclass(o) and o is not Any and o.__module__ != "builtins")
+        if not classes and Any not in options:
+            raise RequestError(f"{key}: takes no object (_target_); it must be {allowed(hint)}.")
+        if not classes and trust is not None:
+            raise RequestError(f"{key}: an object out of a checkpoint needs an annotation of its class that allows it.")
+        waiting: Partial[Any] = _checked(value, key, trust)
+        if classes and not issubclass(waiting.cls, classes):
+            raise RequestError(f"{key}._target_={value['_target_']}: must be {allowed(hint)}.")
+        return waiting
+    if isinstance(value, list) and any(isinstance(entry, Mapping) and "_target_" in entry for entry in value):
+        entry_hint = next((args[0] for o in _options(hint) if (args := typing.get_args(o))), Any)
+        return [_setting(entry, entry_hint, f"{key}[{index}]", trust) for index, entry in enumerate(value)]
+    return check_value(value, hint, key)
+
+
+def _with_nested(waiting: Partial[T]) -> Partial[T]:
+    """The same with its nested objects built, innermost first."""
+    hints = _hints(waiting.cls)
+    built = {name: _built(value) for name, value in waiting.settings.items()}
+    nested = {name: value for name, value in built.items() if value is not waiting.settings[name]}
+    checked = {n: check_value(value, hints.get(n, Any), _join(waiting.key, n)) for n, value in nested.items()}
+    return Partial(waiting.cls, {**waiting.settings, **checked}, waiting.key)
+
+
+def _built(value: Any) -> Any:
+    """The value itself where no object waits in it."""
+    if isinstance(value, Partial):
+        return _with_nested(value)()
+    if isinstance(value, list) and any(isinstance(entry, Partial) for entry in value):
+        return [_built(entry) for entry in value]
+    return value
 
 
 def to_dataclass(config: Any, kind: type[T], key: str) -> T:
@@ -105,8 +150,21 @@ def to_dataclass(config: Any, kind: type[T], key: str) -> T:
     return kind(**check_arguments(kind, config, key))
 
 
-def check_arguments(cls: type, settings: Mapping[str, Any], key: str, late: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings as the class takes them.
+def check_arguments(
+    cls: type,
+    settings: Mapping[str, Any],
+    key: str,
+    late: Sequence[str] = (),
+    check: Callable[[Any, Any, str], Any] | None = None,
+) -> dict[str, Any]:
+    """The settings as the class takes them. No value is looked at before all names are known.
+
+    Args:
+        cls: The class.
+        settings: By argument.
+        key: Of the settings, for messages.
+        late: Arguments that segrun sets.
+        check: Gives a checked value, from the value, its annotation and its key; None: `check_value`.
 
     Raises:
         RequestError: A setting is unknown, missing, late (set by segrun), or not what its annotation allows.
@@ -121,8 +179,8 @@ def check_arguments(cls: type, settings: Mapping[str, Any], key: str, late: Sequ
     for name in own:
         if parameters[name].default is inspect.Parameter.empty and name not in settings:
             raise RequestError(f"{_join(key, name)}: has no value. {cls.__name__} needs one.")
-    hints = _hints(cls)
-    return {name: check_value(value, hints.get(name, Any), _join(key, name)) for name, value in settings.items()}
+    hints, check = _hints(cls), check or check_value
+    return {name: check(value, hints.get(name, Any), _join(key, name)) for name, value in settings.items()}
 
 
 def check_value(value: Any, hint: Any, key: str) -> Any:
@@ -138,62 +196,25 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
         raise RequestError(f"{key}={shown(value)}: must be {allowed(hint)}.") from error
 
 
-def locate_class(target: str, key: str, trust: Trust) -> Any:
-    """The class behind a dotted path.
-
-    Trust is judged by the module that *defines* the class: `segrun.x.os.system` begins with segrun, too.
-
-    Raises:
-        RequestError: There is no such class, or a checkpoint's config may not name it.
-    """
-    module, _, name = target.rpartition(".")
-    trusted = None if trust is None else ("segrun", *trust)
-    if trusted is not None and not _inside(module, trusted):
-        raise RequestError(
-            f"{key}: the checkpoint names {target}, which is not part of segrun. "
-            f"If you know and trust that code: trust=[{module}]."
-        )
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's own class lies in the current folder
-    try:
-        cls = getattr(__import__(module, fromlist=[name]), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RequestError(f"{key}: there is no {target} ({error}).") from error
-    home = getattr(cls, "__module__", "")
-    if not inspect.isclass(cls) or (trusted is not None and not _inside(home, trusted)):
-        raise RequestError(f"{key}: {target} is not a class that may be built here.")
-    return cls
-
-
-def _inside(module: str, packages: Sequence[str]) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-
-def _nested(value: Any, key: str, trust: Trust) -> Any:
-    """Objects that a setting names with `_target_` are built first."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        return build(value, key, trust=trust)
-    if isinstance(value, list):
-        return [_nested(item, f"{key}[{index}]", trust) for index, item in enumerate(value)]
-    return value
-
-
 def _filled(value: Any, hint: Any, key: str) -> Any:
     """Mappings become the dataclasses that the annotation names, also in a list or beside null."""
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    for option in options:
+    for option in _options(hint):
         if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
             return to_dataclass(value, option, key)
-        if typing.get_origin(option) is typing.Annotated:
-            return _filled(value, typing.get_args(option)[0], key)
         if typing.get_origin(option) is Sequence and isinstance(value, list):
             (item,) = typing.get_args(option)
             return [_filled(entry, item, f"{key}[{index}]") for index, entry in enumerate(value)]
     return value
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of an annotation, without their constraints."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _options(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return tuple(option for argument in arguments for option in _options(argument))
+    return (hint,)
 
 
 @functools.cache

@@ -12,10 +12,11 @@ from torch import Tensor
 from segrun.checkpoints import checkpoint as checkpoints
 from segrun.checkpoints import delta
 from segrun.checkpoints.checkpoint import Checkpoint
-from segrun.config.build import Trust
 from segrun.config.legacy import translate
+from segrun.config.trust import Trust
 from segrun.device import autocast, memory_layout
 from segrun.errors import RequestError, join_names
+from segrun.experiment.delta_base import base_start
 from segrun.experiment.experiment import ModelSettings, sizing_of, strategy_of
 from segrun.experiment.model import Auxiliaries, new_model
 from segrun.inference.inference import Inference
@@ -32,6 +33,7 @@ def initial_model(
     classes: ClassMap,
     channels: int,
     auxiliary: Auxiliaries | None = None,
+    base: str | None = None,
 ) -> Segmenter:
     """The model that a training starts from: a pretrained backbone and new heads, or what fits of `init_from`.
 
@@ -42,6 +44,7 @@ def initial_model(
         classes: Of the mask.
         channels: Of the images.
         auxiliary: The auxiliary tasks by name.
+        base: See `restored_model`.
 
     Raises:
         RequestError: As `new_model`, or `init_from` is no checkpoint that can be used.
@@ -54,7 +57,7 @@ def initial_model(
     head = settings.head.cls
     model.report = start_from(
         model,
-        _plain_weights(origin, trusted),
+        _plain_weights(origin, trusted, base),
         init_from,
         float(settings.backbone.settings.get("min_loaded", 0.9)),
         classes.names,
@@ -66,23 +69,24 @@ def initial_model(
 
 
 def restored_model(
-    checkpoint: Checkpoint, trust: Trust, auxiliary: Auxiliaries | None = None, merge: bool = True
+    checkpoint: Checkpoint, trust: Trust, auxiliary: Auxiliaries | None = None, base: str | None = None
 ) -> Segmenter:
-    """The model of a checkpoint with its weights.
+    """The model of a checkpoint with its weights; the adapters of a delta checkpoint are merged.
 
     Args:
         checkpoint: Of a run.
         trust: Modules that its config may name.
         auxiliary: Tasks whose heads are restored, too.
-        merge: Merge the adapters of a delta checkpoint, which holds them apart.
+        base: The user's own file, run folder or checkpoint with the weights that a delta checkpoint was trained from.
 
     Raises:
-        RequestError: The config names foreign code, or the weights do not fit the model that it describes.
+        RequestError: The config names foreign code, the weights do not fit the model that it describes, or the base of
+            a delta checkpoint is needed.
     """
     values = translate(checkpoint.config)
     settings = ModelSettings.from_config(values, trust)
     if checkpoint.base is not None:
-        return _completed(checkpoint, settings, strategy_of(values, trust), values.get("init_from"), trust, merge)
+        return _completed(checkpoint, settings, strategy_of(values, trust), trust, base)
     channels = checkpoint.weights["mean"].numel()
     model = new_model(settings.without_weights(), len(checkpoint.classes), channels, auxiliary)
     weights = checkpoint.weights if auxiliary else _without_auxiliary(checkpoint, model)
@@ -102,6 +106,7 @@ def inference_of(
     precision: str = "auto",
     tile: int | None = None,
     overlap: float | None = None,
+    base: str | None = None,
 ) -> Inference:
     """The checkpoint's model, ready to score images.
 
@@ -112,10 +117,11 @@ def inference_of(
         precision: See conf/predict.yaml.
         tile: Side of the sliding window in pixels; None: as in training.
         overlap: Share by which windows overlap; None: as in training.
+        base: See `restored_model`.
     """
     values = translate(checkpoint.config)
     layout = memory_layout(values["trainer"]["channels_last"], device.type == "cuda")
-    model = restored_model(checkpoint, trust).eval()
+    model = restored_model(checkpoint, trust, base=base).eval()
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     windows = {key: value for key, value in (("tile", tile), ("overlap", overlap)) if value is not None}
     sizing = replace(sizing_of(values), **windows)  # type: ignore[arg-type]
@@ -142,7 +148,7 @@ def _without_auxiliary(checkpoint: Checkpoint, model: Segmenter) -> Mapping[str,
     return {n: v for n, v in checkpoint.weights.items() if n in own or not n.startswith((*heads, *new))}
 
 
-def _plain_weights(origin: Checkpoint, trusted: Sequence[str]) -> Mapping[str, Tensor]:
+def _plain_weights(origin: Checkpoint, trusted: Sequence[str], base: str | None) -> Mapping[str, Tensor]:
     """The weights of a model without adapters.
 
     Raises:
@@ -151,7 +157,7 @@ def _plain_weights(origin: Checkpoint, trusted: Sequence[str]) -> Mapping[str, T
     adapted = any(".parametrizations." in name or ".adapter." in name for name in origin.weights)
     if origin.base is None and not adapted:
         return origin.weights
-    model = restored_model(origin, trusted)
+    model = restored_model(origin, trusted, base=base)
     strategy_of(translate(origin.config), trusted).export(model)
     if adapters := [p.name for p in model.parts().parameters if p.kind == "adapter"]:
         raise RequestError(
@@ -162,19 +168,14 @@ def _plain_weights(origin: Checkpoint, trusted: Sequence[str]) -> Mapping[str, T
 
 
 def _completed(
-    checkpoint: Checkpoint,
-    settings: ModelSettings,
-    strategy: Strategy,
-    init_from: str | None,
-    trust: Trust,
-    merge: bool,
+    checkpoint: Checkpoint, settings: ModelSettings, strategy: Strategy, trust: Trust, base: str | None
 ) -> Segmenter:
-    """The model of a checkpoint that holds only what differs from the pretrained weights, which are loaded again."""
+    """The model of a checkpoint that holds only what differs from its base, which is loaded again."""
     channels = checkpoint.weights["mean"].numel()
-    model = initial_model(settings, init_from, trust or (), checkpoint.classes, channels)
+    backbone, init_from = base_start(checkpoint, settings.backbone, base)
+    model = initial_model(replace(settings, backbone=backbone), init_from, trust or (), checkpoint.classes, channels)
     loaded = model.report.matched
     strategy.adapt(model)
     delta.load_delta(model, checkpoint.weights, str(checkpoint.base), loaded)
-    if merge:
-        strategy.export(model)
+    strategy.export(model)
     return model

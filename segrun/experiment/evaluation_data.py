@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from segrun.checkpoints.checkpoint import Checkpoint
-from segrun.config.build import Trust, partial
+from segrun.config.build import partial, to_dataclass
 from segrun.config.keys import facts
 from segrun.config.legacy import translate
 from segrun.config.recorded import RecordedConfig
+from segrun.config.trust import Trust
 from segrun.data.dataset import Dataset, Splits
+from segrun.data.read.intensity import IntensitySettings
 from segrun.data.split.splits import check_disjoint, check_names_exist
 from segrun.errors import RequestError, join_names
+from segrun.experiment.recorded_paths import print_paths
 
 Values = Mapping[str, Any]
 
@@ -45,7 +48,9 @@ def evaluation_data(config: Values, checkpoint: Checkpoint, trust: Trust) -> Eva
         DataError: Files are damaged.
     """
     if config.get("dataset") is None:
-        dataset = _opened(translate(checkpoint.config)["dataset"], trust)
+        values = translate(checkpoint.config)
+        print_paths(values, "dataset")
+        dataset = _opened(values["dataset"], trust)
         check_names_exist(checkpoint.splits, dataset.names)
         return EvaluationData(dataset, checkpoint.splits, dataset.notes)
     keys = RecordedConfig(config).overridden_keys
@@ -74,7 +79,7 @@ def _read_alike(settings: Values, checkpoint: Checkpoint, keys: Sequence[str]) -
     """
     if "channels" in settings and "dataset.channels" not in keys:
         settings = {**settings, "channels": checkpoint.weights["mean"].numel()}
-    trained = checkpoint.config["dataset"].get("intensity")
+    trained = _intensity_of(checkpoint)
     if trained and "intensity" not in settings:
         raise RequestError(
             "the checkpoint was trained on raw values that dataset.intensity scales; this data set has no intensity."
@@ -88,6 +93,12 @@ def _read_alike(settings: Values, checkpoint: Checkpoint, keys: Sequence[str]) -
             "numbers. Give dataset.intensity.scale=fixed or image, with low and high."
         )
     return settings
+
+
+def _intensity_of(checkpoint: Checkpoint) -> Values | None:
+    """The intensity of the training, as numbers and words: it becomes part of a config that is the user's own."""
+    recorded = checkpoint.config["dataset"].get("intensity")
+    return asdict(to_dataclass(recorded, IntensitySettings, "dataset.intensity")) if recorded else None
 
 
 def _check_alike(dataset: Dataset, checkpoint: Checkpoint) -> None:

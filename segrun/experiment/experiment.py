@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from segrun.config.build import Partial, Trust, build, check_value, partial, to_dataclass
+from segrun.config.build import Partial, build, check_value, partial, to_dataclass
 from segrun.config.recorded import RecordedConfig
+from segrun.config.trust import Trust
 from segrun.data.augment.augment import Augment
 from segrun.data.dataset import Dataset
 from segrun.data.scan.settings import Rules
@@ -104,6 +105,7 @@ class Experiment:
         loss: Of the mask.
         auxiliary: Tasks that are trained beside the mask; wait for `image_labels`.
         init_from: A run folder or checkpoint whose whole model is the start.
+        base: The weights that a delta checkpoint `init_from` was trained from.
         trust: Modules that this config may name, where it came out of a checkpoint; None: it is the user's own.
         trusted: Modules that the config of another checkpoint, such as `init_from`, may name.
     """
@@ -123,6 +125,7 @@ class Experiment:
     trackers: Mapping[str, Tracker]
     seed: int
     init_from: str | None
+    base: str | None
     trust: Trust
     trusted: Sequence[str]
 
@@ -138,7 +141,6 @@ class Experiment:
             RequestError: A class is missing or not trusted, or a setting is not allowed.
         """
         auxiliary = values.get("auxiliary") or {}
-        trackers = values.get("tracker") or {}
         data = DataSettings.from_config(values, trust)
         return cls(
             RecordedConfig(values),
@@ -153,9 +155,10 @@ class Experiment:
             to_dataclass(values["trainer"], TrainerSettings, "trainer"),
             _built(values, "optimizer", trust, OptimizerFactory),
             _built(values, "schedule", trust, Schedule),
-            {name: build(settings, f"tracker.{name}", trust=trust) for name, settings in trackers.items()},
+            trackers_of(values, trust),
             data.seed,
             check_value(values.get("init_from"), str | None, "init_from"),
+            check_value(values.get("base"), str | None, "base"),
             trust,
             check_value(values.get("trust", []), Sequence[str], "trust") if trust is None else trust,
         )
@@ -176,6 +179,12 @@ def regularizers_of(values: Values, trust: Trust = None) -> tuple[Regularizer, .
     """Raises RequestError for a setting that is not allowed."""
     chosen = values.get("regularizer") or {}
     return tuple(partial(v, f"regularizer.{n}", trust=trust, base=Regularizer)() for n, v in chosen.items())
+
+
+def trackers_of(values: Values, trust: Trust = None) -> dict[str, Tracker]:
+    """Raises RequestError for a setting that is not allowed."""
+    chosen = values.get("tracker") or {}
+    return {name: build(settings, f"tracker.{name}", trust=trust) for name, settings in chosen.items()}
 
 
 def _built(values: Values, group: str, trust: Trust, base: type[Any]) -> Any:

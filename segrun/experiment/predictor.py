@@ -26,6 +26,7 @@ def load_predictor(
     precision: str = "auto",
     tile: int | None = None,
     overlap: float | None = None,
+    base: str | None = None,
 ) -> Predictor:
     """A predictor from a checkpoint or run folder.
 
@@ -36,6 +37,7 @@ def load_predictor(
         precision: auto, fp32, bf16 or fp16.
         tile: Side of the sliding window in pixels; None: as in training.
         overlap: Share by which windows overlap; None: as in training.
+        base: See `restored_model`.
 
     Raises:
         RequestError: The file is missing, is no segrun checkpoint, or names foreign code.
@@ -44,11 +46,13 @@ def load_predictor(
     run_on = torch_device(device)
     if run_on.type == "cpu":
         tune_malloc()
-    inference = inference_of(saved, run_on, trust, precision, tile, overlap)
+    inference = inference_of(saved, run_on, trust, precision, tile, overlap, base)
     settings = translate(saved.config)["dataset"]
     kind: Any = Dataset
     with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
         kind = locate_class(settings["_target_"], "dataset", trust)
+    if not issubclass(kind, Dataset):
+        raise RequestError(f"{saved.path}: dataset._target_={settings['_target_']}: must be a Dataset.")
     intensity = settings.get("intensity")
     scaling = Intensity(to_dataclass(intensity, IntensitySettings, "dataset.intensity")) if intensity else None
     reader = kind.reader(settings, saved.weights["mean"].numel())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.experiment.checkpoint_model import initial_model, restored_model
 from segrun.experiment.experiment import Experiment
@@ -21,8 +23,10 @@ def adapted_model(
 ) -> tuple[Segmenter, list[str]]:
     """The initial model with what the strategy inserts, or the model as it was saved; and notes for the user."""
     if resume is None:
-        model = initial_model(experiment.model, experiment.init_from, experiment.trusted, classes, channels, auxiliary)
+        origin, trusted, base = experiment.init_from, experiment.trusted, experiment.base
+        model = initial_model(experiment.model, origin, trusted, classes, channels, auxiliary, base)
         return model, experiment.strategy.adapt(model)
+    resume = replace(resume, config=experiment.config.to_dict())  # the run's own, also where a sweep found the file
     model = restored_model(resume, experiment.trust, auxiliary)
     model.report = LoadReport(**resume.training["report"])  # type: ignore[index]  # read_request has checked it
     return model, []

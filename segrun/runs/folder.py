@@ -108,20 +108,28 @@ class RunFolder:
         """Write best.ckpt: the mask's head alone, adapters merged; or only what differs from the pretrained weights."""
         primary: Any = copy.deepcopy(model)
         primary.drop_auxiliary()
-        base = None
+        base: dict[str, str] = {}
         if self.experiment.trainer.save == "delta":
             start = self.snapshots.get_or_create(START)
             loaded = {plain_name(name) for name in primary.state_dict()}.intersection(primary.report.matched)
-            base, weights = delta.base_hash(start, loaded), delta.changed_tensors(primary.state_dict(), start, loaded)
+            weights = delta.changed_tensors(primary.state_dict(), start, loaded)
+            base = {"base": delta.base_hash(start, loaded), "base_name": primary.report.source}
         else:
             self.experiment.strategy.export(primary)
             weights = primary.state_dict()
-        checkpoints.write(self.path / "best.ckpt", self._checkpoint(weights, progress, base=base))
+        checkpoints.write(self.path / "best.ckpt", self._checkpoint(weights, progress, **base))
 
     def best_model(self, merge: bool = True) -> Segmenter:
-        """The model of best.ckpt as everyone will load it, or with its adapters kept apart."""
-        best = checkpoints.read(self.path / "best.ckpt")
-        return restored_model(best, self.experiment.trust, merge=merge).to(self.accelerator.device)
+        """The model of best.ckpt as everyone will load it, or a delta checkpoint's with its adapters kept apart."""
+        best = dataclasses.replace(checkpoints.read(self.path / "best.ckpt"), config=self.config.to_dict())
+        if best.base is None:
+            return restored_model(best, self.experiment.trust).to(self.accelerator.device)
+        weights = {**self.snapshots.get_or_create(START), **best.weights}  # what it lacks is as it was at the start
+        whole = dataclasses.replace(best, weights=weights, base=None)
+        model = restored_model(whole, self.experiment.trust)
+        if merge:
+            self.experiment.strategy.export(model)
+        return model.to(self.accelerator.device)
 
     def _write_last(self, weights: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
         state = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segrun.config.build import locate_class
 from segrun.config.legacy import MOVED, translate
+from segrun.config.trust import locate_class
 from tests.config.shipped import composed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from segrun.cli import COMMANDS
-from segrun.config.build import build, locate_class, to_dataclass
+from segrun.config.build import build, to_dataclass
 from segrun.config.options import option_names
 from segrun.engine.settings import TrainerSettings
 from tests.config.shipped import CONF, FILES, OPTIONS, PRIMARY, composed, options
@@ -37,6 +37,7 @@ def test_a_primary_config_composes_and_belongs_to_a_command(name: str) -> None:
     assert name in {primary for primary, _, _ in COMMANDS.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_into_what_can_be_built_and_read(option: str) -> None:
     group, _, name = option.partition("/")
@@ -52,6 +53,7 @@ def test_every_option_composes_into_what_can_be_built_and_read(option: str) -> N
         assert type(build(chosen, group)).__name__ == chosen["_target_"].rpartition(".")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_eval_takes_every_dataset(dataset: str) -> None:
     assert composed("eval", f"dataset={dataset}")["dataset"] == composed("train", f"dataset={dataset}")["dataset"]
@@ -63,6 +65,7 @@ PAIRS = itertools.product(options("strategy"), options("freeze"))
 COMBINATIONS = [(*pair, turn) for pair, turn in zip(PAIRS, TURNS, strict=False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "freeze", "experiment"), COMBINATIONS)
 def test_strategy_freeze_and_experiment_compose_and_the_users_words_win(
     strategy: str, freeze: str, experiment: str | None
@@ -75,6 +78,7 @@ def test_strategy_freeze_and_experiment_compose_and_the_users_words_win(
     assert (values["backbone"]["weights"] == "none") == (strategy == "scratch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_the_first_line_says_what_it_is_and_its_command_works(name: str) -> None:
     lines = (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines()

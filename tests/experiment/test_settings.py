@@ -18,8 +18,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from segrun.commands.check import CheckSettings
 from segrun.commands.compare import CompareSettings
 from segrun.commands.describe import DescribeSettings
-from segrun.config.build import locate_class
 from segrun.config.keys import flatten
+from segrun.config.trust import locate_class
 from segrun.data.scan.settings import Limits, Rules
 from segrun.data.sizing import Sizing
 from segrun.data.split.settings import SplitSettings

@@ -162,18 +162,21 @@ def _create(name: str, **options: Any) -> Any:
         options: Keyword arguments of the network.
 
     Raises:
-        RequestError: The name is unknown, or the network gives no intermediate maps.
+        RequestError: timm lists no such network, or it gives no intermediate maps.
     """
+    library = timm_library()
+    if not library.is_model(name):  # timm would read the folder or repository of local-dir:… and hf-hub:…
+        names = suggest(name, [*library.list_models(), *library.list_pretrained()])
+        raise RequestError(f"backbone.name={name}: timm lists no such network. {names}")
     for size_options in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
         try:
-            network = timm_library().create_model(name, pretrained=False, **size_options, **options)
+            network = library.create_model(name, pretrained=False, **size_options, **options)
             break
         except TypeError:  # not every network has these options
             if not size_options:
                 raise
         except (RuntimeError, OSError, ValueError) as error:
-            names = suggest(name, [*timm_library().list_models(), *timm_library().list_pretrained()])
-            raise RequestError(f"backbone.name={name}: {error}. {names}") from error
+            raise RequestError(f"backbone.name={name}: {error}.") from error
     if not (hasattr(network, "forward_intermediates") and hasattr(network, "group_matcher")):
         raise RequestError(f"backbone.name={name}: this network of timm's gives no intermediate maps or groups.")
     return network

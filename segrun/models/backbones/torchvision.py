@@ -18,7 +18,7 @@ from segrun.models.backbones.backbone import Backbone, Level, deepest, measured_
 from segrun.models.backbones.dilation import dilate, find_obstacle
 from segrun.models.weights.adapting import fold_statistics, set_in_channels
 from segrun.models.weights.loading import load_weights
-from segrun.models.weights.source import WeightSource, Wheel, resolve
+from segrun.models.weights.source import Published, WeightSource, Wheel, resolve
 from segrun.ranges import Fraction, OutputStride, PositiveInt
 
 
@@ -65,7 +65,7 @@ class TorchvisionBackbone(Backbone):
         self.published = None
         if "imagenet" in entries:
             self.published = WeightSource(url=entries["imagenet"].url, wheel=wheel)
-        name = imagenet if weights == "imagenet" else weights
+        name = Published(imagenet) if weights == "imagenet" else weights
         source = resolve(name, {key: entry.url for key, entry in entries.items()}, wheel, imagenet)
         self._load(source, entries.get(name or "none"), min_loaded)
         self.mean = fold_statistics(self.mean, in_channels)
@@ -158,11 +158,11 @@ class TorchvisionBackbone(Backbone):
 
 
 def _classifier(model: str) -> nn.Module:
-    try:
-        return models.get_model(model, weights=None)  # type: ignore[no-any-return]
-    except ValueError as error:
-        names = suggest(model, models.list_models())
-        raise RequestError(f"backbone.model={model}: torchvision has no such model. {names}") from error
+    classifiers = models.list_models(module=models)
+    if model.lower() not in classifiers:  # torchvision's other models would download the weights of their backbones
+        names = suggest(model, classifiers)
+        raise RequestError(f"backbone.model={model}: torchvision has no such classifier. {names}")
+    return models.get_model(model, weights=None)  # type: ignore[no-any-return]
 
 
 def _published(model: str, imagenet: str, coco: str | None) -> dict[str, Any]:

