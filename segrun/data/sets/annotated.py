@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import reprlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,18 @@ from segrun.errors import DataError, UnreadableError
 from segrun.types import VOID, Sample
 
 Mask = NDArray[np.uint8]  # (H, W) class indices and VOID
+WORDS = {
+    dict: "an object ({…})",
+    list: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
+OUTSIDE = (
+    "which is outside dataset.root. Move it into root, or, if you trust the origin of this file: "
+    "dataset.allow_outside=true."
+)
 
 
 class AnnotatedDataset(Dataset):
@@ -100,7 +114,7 @@ def check_size(mask: Mask, width: object, height: object, image: Path, file: Pat
     if width not in (None, mask_width) or height not in (None, mask_height):
         raise DataError(
             f"{image}: is {mask_width}×{mask_height} (turned as its EXIF orientation says), but {file} states "
-            f"{width}×{height}. Annotate this file, or restore the one that was annotated."
+            f"{reprlib.repr(width)}×{reprlib.repr(height)}. Annotate this file, or restore the one that was annotated."
         )
 
 
@@ -119,6 +133,63 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds no JSON object ({{…}}).")
     return content
+
+
+def take(entry: Any, key: str, kinds: tuple[type, ...], *place: object) -> Any:
+    """The value of a key of a JSON object.
+
+    Args:
+        entry: The object.
+        key: The key.
+        kinds: Types that its value may have.
+        place: The file, then the keys and indices that lead to the object.
+
+    Raises:
+        DataError: It is not an object, or its value is missing or of another type. The message names file and key.
+    """
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+        return value
+    file, *keys = place
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in (*keys, key)).lstrip(".")
+    needed = " or ".join(dict.fromkeys(WORDS[kind] for kind in kinds))
+    found = f"={json.dumps(None)}" if value is None else f"={reprlib.repr(value)}"
+    if not isinstance(entry, dict) or key not in entry:
+        found = " is missing"
+    raise DataError(f"{file}: {where}{found}: must be {needed}. Correct the file, or export it again.")
+
+
+def take_name(entry: Any, key: str, *place: object) -> str:
+    """The name of a class or label, as it is written; see `take`. True, false and null are no names."""
+    return str(take(entry, key, (str, int), *place))
+
+
+def folders_allowed(allow_outside: bool, *folders: Path) -> list[Path] | None:
+    """What `path_inside` takes: the folders as absolute paths, as they are written and with links resolved; or None."""
+    if allow_outside:
+        return None
+    return [Path(spelling(folder)) for folder in folders for spelling in (os.path.abspath, os.path.realpath)]
+
+
+def path_inside(path: Path, folders: Sequence[Path] | None) -> Path | None:
+    """The path to open for one that an annotation file names; None if it leads out of the folders.
+
+    It is judged as it is written, before any file is touched: `..` goes back along the path, and links are not
+    resolved. An annotation file cannot make links, so those inside the folders are the user's and may lead anywhere.
+
+    Args:
+        path: Relative to the current folder, or absolute.
+        folders: Absolute folders that may hold it; None for any.
+    """
+    if folders is None:
+        return path
+    path = Path(os.path.normpath(path))
+    return path if any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in folders) else None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; false also for names that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises an error for names that are too long
 
 
 def list_images(folder: Path) -> list[str]:

@@ -9,14 +9,46 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from segrun.errors import RequestError, join_names
+from segrun.errors import RequestError, UnreadableError, join_names
 from segrun.types import ClassMap
 
 # as YAML gives them: a class may be named 0 or true
 ClassName = str | int | bool
 ClassColour = Annotated[Sequence[Annotated[int, Ge(0), Le(255)]], MinLen(3), MaxLen(3)]
 Classes = Sequence[ClassName] | Mapping[ClassName, ClassColour]
+NULLS = ("", "~", "null", "Null", "NULL")  # how YAML writes that there is no value
 IgnoreIndex = Annotated[int, Ge(-(2**31)), Le(2**32 - 1)]  # what a mask file of integers can hold
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads every scalar as it is written: YAML would make false of `off`, 1 of `01` and null of `null`."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class declares it
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{str(key)[:40]!r} occurs twice")
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file, in which every value and every key is text as it is written.
+
+    Raises:
+        UnreadableError: It cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_TextLoader)
+    except OSError as error:
+        raise UnreadableError(f"{file}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{file}: cannot be read (not UTF-8 text).") from error
+    except RecursionError as error:
+        raise UnreadableError(f"{file}: is not YAML (nested too deeply).") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # all but the first: tags such as !!int
+        raise UnreadableError(f"{file}: is not YAML ({str(error).splitlines()[0]}).") from error
 
 
 def check_ignore_index(classes: ClassMap, ignore_index: int) -> None:
@@ -48,10 +80,17 @@ def read_classes(root: Path, classes: Classes | None) -> ClassMap:
             f"{root}: the classes are not known. Give dataset.classes=[background,…] in the order of their values, "
             "or write classes.txt (one name per line)."
         )
+    if isinstance(entries, Sequence | Mapping) and any(isinstance(name, bool) for name in entries):
+        raise RequestError(
+            "dataset.classes: true and false are truth values in YAML. Write names in quotes: "
+            '\'dataset.classes=["true","false"]\'.'
+        )
     if not _is_list_of_names(entries) and not _is_mapping_to_colours(entries):
         raise RequestError(
             f"{root}: classes must be a list of names, or name: [r, g, b] with different colours from 0 to 255."
         )
+    if any(not str(name).strip() or not _is_unicode(str(name)) for name in entries):
+        raise RequestError(f"{root}: a class has no name, or one that is no Unicode text. Give each class a name.")
     if not 2 <= len(entries) <= 255 or len(set(map(str, entries))) != len(entries):
         raise RequestError(f"{root}: {len(entries)} classes ({join_names(entries)}). Give 2 to 255 different ones.")
     return ClassMap.of(entries)
@@ -59,17 +98,17 @@ def read_classes(root: Path, classes: Classes | None) -> ClassMap:
 
 def _from_file(root: Path) -> Any:
     """The content of classes.yaml, or of classes.txt; None where neither exists or holds anything."""
-    for file, parse in ((root / "classes.yaml", yaml.safe_load), (root / "classes.txt", _parse_lines)):
-        if not file.is_file():
-            continue
-        try:
-            content = parse(file.read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            kind = "YAML" if file.suffix == ".yaml" else "UTF-8 text"
-            raise RequestError(f"{file}: is not {kind} ({str(error).splitlines()[0]}).") from error
+    yaml_file, text_file = root / "classes.yaml", root / "classes.txt"
+    if yaml_file.is_file():
+        content = read_yaml(yaml_file)
         if content is not None:
             return content
-    return None
+    if not text_file.is_file():
+        return None
+    try:
+        return _parse_lines(text_file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{text_file}: is not UTF-8 text ({str(error).splitlines()[0]}).") from error
 
 
 def _parse_lines(text: str) -> list[str] | dict[str, list[str]]:
@@ -81,6 +120,15 @@ def _parse_lines(text: str) -> list[str] | dict[str, list[str]]:
     if len(set(names)) < len(names):
         return names  # a mapping would hide that a name occurs twice
     return {name: row[-3:] for name, row in zip(names, rows, strict=True)}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: JSON can hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_list_of_names(classes: Any) -> bool:

@@ -6,9 +6,18 @@ import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from segrun.data.sets.annotated import AnnotatedDataset, Mask, check_size, list_images
+from segrun.data.sets.annotated import (
+    OUTSIDE,
+    AnnotatedDataset,
+    Mask,
+    check_size,
+    folders_allowed,
+    is_file,
+    list_images,
+    path_inside,
+)
 from segrun.data.sets.coco_files import (
     AnnotationFile,
     ListedImage,
@@ -18,9 +27,8 @@ from segrun.data.sets.coco_files import (
     read_annotation_file,
 )
 from segrun.data.sets.files import FileReport, dataset_root
-from segrun.data.sets.polygons import check_near_image, parse_points
-from segrun.data.sets.rle import Runs, parse_runs, runs_to_mask
-from segrun.errors import DataError, RequestError, import_extra, join_names
+from segrun.data.sets.rle import Runs, runs_to_mask, segmentation_runs
+from segrun.errors import DataError, RequestError, join_names
 from segrun.types import VOID
 
 
@@ -54,6 +62,7 @@ class Coco(AnnotatedDataset):
         images: The folder in `root` that file names are relative to, or one per split. None: as the layout has it.
         background: The class of pixels that no annotation covers; None: they are VOID.
         crowd: What regions with `iscrowd` are: VOID, or of their category.
+        allow_outside: Whether file names in the annotations may lead out of `root` and `images`; see `path_inside`.
 
     Raises:
         RequestError: `root` or files are missing, or options contradict each other.
@@ -67,8 +76,10 @@ class Coco(AnnotatedDataset):
         images: str | Mapping[str, str] | None,
         background: str | None,
         crowd: Literal["void", "class"],
+        allow_outside: bool = False,
     ) -> None:
         self.root = dataset_root(root)
+        self.allow_outside = allow_outside
         self.crowd_is_void = crowd == "void"
         sources = self._with_image_dirs(
             named_sources(self.root, annotations) if annotations else find_sources(self.root), images
@@ -104,18 +115,28 @@ class Coco(AnnotatedDataset):
     def _add_file(self, split: str, file: AnnotationFile, image_dirs: Sequence[Path], report: FileReport) -> None:
         """Add the images of an annotation file to `paths` and `packed`."""
         self._report_annotations(file, report)
-        folder = _find_image_dir(file, image_dirs)
-        images = {image.file_name: image for image in file.images}
+        allowed = folders_allowed(self.allow_outside, self.root, *image_dirs)
+        folder = _find_image_dir(file, image_dirs, allowed)
+        located = {image.file_name: path_inside(folder / image.file_name, allowed) for image in file.images}
+        outside = [name for name, path in located.items() if path is None]
+        if outside:
+            report.problems.append(_outside(file, outside))
+        images = {image.file_name: image for image in file.images if located[image.file_name] is not None}
         _report_images(file, folder, images, report)
         for image in images.values():
+            path = located[image.file_name]
+            assert path is not None
             name = f"{split}/{image.name}" if split else image.name
             if name in self.paths:
                 report.problems.append(
                     f"{self.paths[name][0]} and {image.file_name} share a name. Rename one, in {file.path}, too."
                 )
             annotations = [tuple(annotation) for annotation in file.annotations.get(image.id, ())]
-            self.paths[name] = (folder / image.file_name, file.path)
-            self.packed[name] = PackedImage(image.width, image.height, marshal.dumps(annotations))
+            self.paths[name] = (path, file.path)
+            try:
+                self.packed[name] = PackedImage(image.width, image.height, marshal.dumps(annotations))
+            except ValueError as error:
+                raise DataError(f"{file.path}: the annotations of {image.file_name} are nested too deeply.") from error
 
     def _report_annotations(self, file: AnnotationFile, report: FileReport) -> None:
         crowds = sum(annotation.is_crowd for entries in file.annotations.values() for annotation in entries)
@@ -152,27 +173,36 @@ class Coco(AnnotatedDataset):
             if category not in self.class_of_category:
                 raise DataError(f"{place}: category {category} is not listed in the file. Correct it or remove it.")
             value = VOID if is_crowd and self.crowd_is_void else self.class_of_category[category]
-            layers.append((value, _segmentation_runs(segmentation, mask.shape, place)))
-        layers.sort(key=lambda layer: -_area(layer[1]))
+            layers.append((value, segmentation_runs(segmentation, mask.shape, place)))
+        layers.sort(key=lambda layer: -sum(layer[1][1::2]))
         for value, runs in layers:
             mask[runs_to_mask(runs, mask.shape)] = value
 
 
-def _find_image_dir(file: AnnotationFile, image_dirs: Sequence[Path]) -> Path:
+def _find_image_dir(file: AnnotationFile, image_dirs: Sequence[Path], allowed: Sequence[Path] | None) -> Path:
+    """The folder that holds images of a file. allowed: as for `path_inside`."""
+    names = [image.file_name for image in file.images]
     for folder in image_dirs:
-        if any((folder / image.file_name).is_file() for image in file.images):
+        if any(is_file(path) for name in names if (path := path_inside(folder / name, allowed))):
             return folder
+    outside = [name for name in names if not all(path_inside(folder / name, allowed) for folder in image_dirs)]
+    if outside:
+        raise DataError(_outside(file, outside))
     searched = " or ".join(str(folder) for folder in image_dirs)
     raise RequestError(f"{file.path}: none of its images is in {searched}. Give dataset.images=<folder in root>.")
+
+
+def _outside(file: AnnotationFile, names: Sequence[str]) -> str:
+    return f"{file.path}: names {join_names(names, 3)}, {OUTSIDE}"
 
 
 def _report_images(file: AnnotationFile, folder: Path, images: Mapping[str, ListedImage], report: FileReport) -> None:
     """Compare the images that a file lists, by file name, with those in its folder."""
     present = set(list_images(folder))
-    missing = [name for name in images if name not in present and not (folder / name).is_file()]
+    missing = [name for name in images if name not in present and not is_file(folder / name)]
     unlisted = len(present - images.keys())
     bare = sum(image.id not in file.annotations for image in images.values())
-    duplicates = len(file.images) - len(images)
+    duplicates = len(file.images) - len({image.file_name for image in file.images})
     if missing:
         report.problems.append(
             f"{folder}: {len(missing)} images of {file.path.name} are missing: {join_names(missing)}. "
@@ -184,40 +214,3 @@ def _report_images(file: AnnotationFile, folder: Path, images: Mapping[str, List
         report.notes.append(f"{bare} images of {file.path.name} have no annotation")
     if duplicates:
         report.problems.append(f"{file.path}: lists {duplicates} images twice. Remove one entry of each.")
-
-
-def _segmentation_runs(segmentation: Any, size: tuple[int, ...], place: str) -> Runs:
-    """The run lengths of polygons, or run lengths as they are.
-
-    Raises:
-        DataError: It is neither, or does not fit the image of this size (height, width).
-    """
-    if not segmentation or not isinstance(segmentation, list | dict):
-        raise DataError(f"{place}: has no segmentation, perhaps a box. Draw its outline, or remove it.")
-    if isinstance(segmentation, list):
-        counts = _polygon_counts(segmentation, size, place)
-    else:
-        counts = segmentation.get("counts")
-        if list(size) != segmentation.get("size"):
-            raise DataError(
-                f"{place}: its size is {segmentation.get('size')}, that of the image {list(size)}. Export it again."
-            )
-    try:
-        return parse_runs(counts, size)
-    except ValueError as error:
-        raise DataError(f"{place}: {error}. Export it again.") from error
-
-
-def _polygon_counts(outlines: Sequence[Any], size: tuple[int, ...], place: str) -> Any:
-    """The compressed run lengths of the union of some polygons."""
-    pycocotools_mask = import_extra("pycocotools.mask", "coco")
-    polygons = [parse_points(outline, place) for outline in outlines]
-    for points in polygons:
-        check_near_image(points, size, place)
-    encoded = pycocotools_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size)
-    return pycocotools_mask.merge(encoded)["counts"]
-
-
-def _area(runs: Runs) -> int:
-    """Number of pixels that are one."""
-    return sum(runs[1::2])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from segrun.data.dataset import SPLITS
-from segrun.data.sets.annotated import read_json
+from segrun.data.sets.annotated import read_json, take, take_name
 from segrun.errors import DataError, RequestError, join_names
 
 
@@ -83,44 +84,69 @@ def read_annotation_file(path: Path) -> AnnotationFile:
     """Read a COCO-JSON file.
 
     Raises:
-        DataError: It is not one, or lists no image.
+        DataError: It is not one, or lists no image. The message names the entry.
     """
     content = read_json(path)
-    try:
-        categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-        supercategories = {
-            str(category.get("supercategory"))
-            for category in content["categories"]
-            if category.get("supercategory") != category["name"]
-        }
-        annotations = _annotations_by_image(content["annotations"])
-        images = [_parse_image(entry) for entry in content["images"]]
-        drawn_categories = frozenset(entry["category_id"] for entry in content["annotations"])
-        image_ids = {image.id for image in images}
-        unlisted_images = [image_id for image_id in annotations if image_id not in image_ids]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: is not a COCO-JSON file ({type(error).__name__}: {error}).") from error
+    categories, annotations, images = (
+        take(content, key, (list,), path) for key in ("categories", "annotations", "images")
+    )
+    names = read_categories(categories, path)
+    supercategories = frozenset(
+        str(category.get("supercategory"))
+        for category in categories
+        if category.get("supercategory") != category["name"]
+    )
+    annotations_by_image = _annotations_by_image(annotations, path)
+    listed_images = [_parse_image(entry, path, index) for index, entry in enumerate(images)]
+    drawn_categories = frozenset(entry["category_id"] for entry in annotations)
+    image_ids = {image.id for image in listed_images}
+    unlisted_images = [image_id for image_id in annotations_by_image if image_id not in image_ids]
     if not images:
         raise DataError(f"{path}: lists no image.")
     return AnnotationFile(
-        path, categories, frozenset(supercategories), images, annotations, drawn_categories, unlisted_images
+        path, names, supercategories, listed_images, annotations_by_image, drawn_categories, unlisted_images
     )
 
 
-def _annotations_by_image(entries: Iterable[Mapping[str, Any]]) -> dict[Any, list[Annotation]]:
+def read_categories(entries: Sequence[Any], path: Path) -> dict[int, str]:
+    """The names of a file's categories by id.
+
+    Raises:
+        DataError: An id is no whole number or occurs twice, or a name is no text.
+    """
+    names: dict[int, str] = {}
+    for index, entry in enumerate(entries):
+        written = take(entry, "id", (int, float, str), path, "categories", index)
+        try:
+            number = int(written)
+        except (ValueError, OverflowError):  # text, nan, infinity
+            number = None
+        if number is None or (number != written and not isinstance(written, str)):
+            raise DataError(f"{path}: categories[{index}].id={reprlib.repr(written)}: must be a whole number.")
+        if number in names:
+            raise DataError(f"{path}: categories[{index}].id={number}: an earlier category has it. Give each its own.")
+        names[number] = take_name(entry, "name", path, "categories", index)
+    return names
+
+
+def _annotations_by_image(entries: Sequence[Any], path: Path) -> dict[Any, list[Annotation]]:
     annotations: dict[Any, list[Annotation]] = defaultdict(list)
-    for entry in entries:
-        annotation = Annotation(
-            entry.get("id"), entry["category_id"], bool(entry.get("iscrowd")), entry.get("segmentation")
+    for index, entry in enumerate(entries):
+        image_id, category = (
+            take(entry, key, (int, str, float), path, "annotations", index) for key in ("image_id", "category_id")
         )
-        annotations[entry["image_id"]].append(annotation)
+        crowd = entry.get("iscrowd")
+        if crowd not in (0, 1, None):
+            raise DataError(f"{path}: annotations[{index}].iscrowd={reprlib.repr(crowd)}: must be 0 or 1.")
+        annotations[image_id].append(Annotation(entry.get("id"), category, bool(crowd), entry.get("segmentation")))
     return dict(annotations)
 
 
-def _parse_image(entry: Mapping[str, Any]) -> ListedImage:
-    file_name = entry["file_name"].replace("\\", "/")  # Label Studio on Windows
-    name = str(PurePosixPath(file_name).with_suffix(""))
-    return ListedImage(entry["id"], file_name, name, entry.get("width"), entry.get("height"))
+def _parse_image(entry: Any, path: Path, index: int) -> ListedImage:
+    file_name = take(entry, "file_name", (str,), path, "images", index).replace("\\", "/")  # Label Studio on Windows
+    image_id = take(entry, "id", (int, str, float), path, "images", index)
+    name = str(PurePosixPath(file_name).parent / PurePosixPath(file_name).stem)
+    return ListedImage(image_id, file_name, name, entry.get("width"), entry.get("height"))
 
 
 def named_sources(root: Path, annotations: str | Mapping[str, str]) -> dict[str, Source]:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segrun.data.read.masks import open_mask
-from segrun.data.sets.annotated import read_json
+from segrun.data.sets.annotated import read_json, take
+from segrun.data.sets.classes import read_classes
+from segrun.data.sets.coco_files import read_categories
 from segrun.data.sets.coco_maps import CocoMaps
 from segrun.errors import DataError, join_names
-from segrun.types import VOID, ClassMap
+from segrun.types import VOID
 
 
 class CocoPanoptic(CocoMaps):
@@ -39,12 +41,10 @@ class CocoPanoptic(CocoMaps):
         for split, map_dir in self.map_dirs.items():
             file = self.json_files[split] = self.root / "annotations" / f"{map_dir.name}.json"
             content = read_json(file)
-            try:
-                categories |= {int(category["id"]): str(category["name"]) for category in content["categories"]}
-                self._add_segments(split, content["annotations"], sorted(categories))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise DataError(f"{file}: is not a COCO panoptic JSON ({type(error).__name__}: {error}).") from error
-            if len(categories) != len(content["categories"]):
+            entries, annotations = (take(content, key, (list,), file) for key in ("categories", "annotations"))
+            categories |= read_categories(entries, file)
+            self._add_segments(split, annotations, sorted(categories), file)
+            if len(categories) != len(entries):
                 raise DataError(f"{file}: its categories are not those of the other split. Unpack both again.")
         unlisted = sorted(self.pairs.keys() - self.segments.keys())
         if unlisted:
@@ -52,14 +52,25 @@ class CocoPanoptic(CocoMaps):
                 f"{self.root}: {len(unlisted)} images are not in the panoptic JSON: {join_names(unlisted)}. "
                 "Unpack the archives again."
             )
-        self.classes = ClassMap.of([name for _, name in sorted(categories.items())])
+        self.classes = read_classes(self.root, [name for _, name in sorted(categories.items())])
 
-    def _add_segments(self, split: str, annotations: list[Any], category_ids: list[int]) -> None:
+    def _add_segments(self, split: str, annotations: list[Any], category_ids: list[int], file: Path) -> None:
         """Take the classes of the segments of each image."""
         class_of_category = {category: index for index, category in enumerate(category_ids)}
-        for entry in annotations:
-            rows = [(segment["id"], class_of_category[segment["category_id"]]) for segment in entry["segments_info"]]
-            name = f"{split}/{entry['file_name'].removesuffix('.png')}"
+        for index, entry in enumerate(annotations):
+            rows = []
+            place = (file, "annotations", index)
+            for number, segment in enumerate(take(entry, "segments_info", (list,), *place)):
+                key, category = (
+                    take(segment, key, (int,), *place, "segments_info", number) for key in ("id", "category_id")
+                )
+                if category not in class_of_category or not 0 < key < 2**24:
+                    raise DataError(
+                        f"{file}: annotations[{index}].segments_info[{number}]: id {key} of category {category}: the "
+                        "id must be a colour, and the category be listed. Unpack the archives again."
+                    )
+                rows.append((key, class_of_category[category]))
+            name = f"{split}/{take(entry, 'file_name', (str,), *place).removesuffix('.png')}"
             self.segments[name] = np.array(rows, np.int64).reshape(-1, 2)
 
     def files(self, name: str) -> tuple[Path, ...]:

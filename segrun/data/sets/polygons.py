@@ -60,9 +60,9 @@ def parse_points(values: object, place: str, minimum: int = 3) -> Points:
     """
     try:
         numbers = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         numbers = np.array([np.nan])
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(numbers).all() or numbers.shape[1:] not in ((), (2,)):
         raise DataError(f"{place}: points must be pairs of numbers. Correct it or remove the shape.")
     if numbers.size % 2:
         raise DataError(f"{place}: {numbers.size} coordinates are not pairs. Correct it or remove the shape.")

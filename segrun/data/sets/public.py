@@ -96,7 +96,16 @@ class PublishedDataset(ImageMaskPairs):
         raise NotImplementedError
 
     def add_split(self, split: str, pairs: Mapping[str, Pair]) -> None:
-        """Add a split. Only a constructor may call it. Images without one of their files become a problem."""
+        """Add a split. Only a constructor may call it. Images without one of their files become a problem.
+
+        Raises:
+            DataError: A list names an image that is not in the data set's folders.
+        """
+        outside = [name for name in pairs if name.startswith("/") or ".." in name.replace("\\", "/").split("/")]
+        if outside:
+            raise DataError(
+                f"{self.root}: {split} names {join_names(outside, 3)}, outside its folders. Correct the list."
+            )
         missing = {path for pair in pairs.values() for path in pair if not path.is_file()}
         complete = {name: pair for name, pair in pairs.items() if missing.isdisjoint(pair)}
         if missing:

@@ -1,4 +1,4 @@
-"""Run-length encoded masks as COCO's API writes them (Lin et al., ECCV 2014).
+"""COCO's segmentations: polygons, and run lengths as its API writes them (Lin et al., ECCV 2014).
 
 Runs go column by column, and the first run is of zeros. pycocotools decodes them, too, but reads beyond its memory
 where the runs do not fill the mask.
@@ -6,14 +6,56 @@ where the runs do not fill the mask.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.data.sets.polygons import check_near_image, parse_points
+from segrun.errors import DataError, import_extra
+
 Runs = Sequence[int]  # lengths, alternating between zeros and ones
 CONTINUES = 32  # bit of a character: the number continues in the next one
 SIGN = 16  # bit of a number's last character
+
+
+def segmentation_runs(segmentation: Any, size: tuple[int, ...], place: str) -> Runs:
+    """The run lengths of an annotation: those of its polygons, or as they are.
+
+    Args:
+        segmentation: Polygons `[[x, y, …], …]`, one polygon `[x, y, …]`, or `{size, counts}`.
+        size: Height and width of the image.
+        place: File and annotation, for messages.
+
+    Raises:
+        DataError: It is none of these, or does not fit the image.
+    """
+    if not segmentation or not isinstance(segmentation, list | dict):
+        raise DataError(f"{place}: has no segmentation, perhaps a box. Draw its outline, or remove it.")
+    if isinstance(segmentation, list):
+        is_flat = not any(isinstance(entry, list) for entry in segmentation)
+        counts = _polygon_counts([segmentation] if is_flat else segmentation, size, place)
+    else:
+        counts = segmentation.get("counts")
+        if list(size) != segmentation.get("size"):
+            stated = reprlib.repr(segmentation.get("size"))
+            raise DataError(f"{place}: its size is {stated}, that of the image {list(size)}. Export it again.")
+    try:
+        return parse_runs(counts, size)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}. Export it again.") from error
+
+
+def _polygon_counts(outlines: Sequence[Any], size: tuple[int, ...], place: str) -> Any:
+    """The compressed run lengths of the union of some polygons."""
+    pycocotools_mask = import_extra("pycocotools.mask", "coco")
+    polygons = [parse_points(outline, place) for outline in outlines]
+    for points in polygons:
+        check_near_image(points, size, place)
+    encoded = pycocotools_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size)
+    return pycocotools_mask.merge(encoded)["counts"]
 
 
 def parse_runs(counts: str | bytes | Runs, size: tuple[int, ...]) -> Runs:
@@ -27,7 +69,7 @@ def parse_runs(counts: str | bytes | Runs, size: tuple[int, ...]) -> Runs:
         ValueError: They are not lengths, or do not fill the mask.
     """
     runs = _decompress(counts) if isinstance(counts, str | bytes) else counts
-    if not isinstance(runs, Sequence) or not all(isinstance(run, int) and run >= 0 for run in runs):
+    if not isinstance(runs, Sequence) or not all(type(run) is int and run >= 0 for run in runs):
         raise ValueError("its counts are not run lengths")
     if sum(runs) != size[0] * size[1]:
         raise ValueError(f"its runs cover {sum(runs)} pixels of {size[0] * size[1]}")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from segrun.data.dataset import SPLITS
-from segrun.data.sets.annotated import AnnotatedDataset, Mask, list_images
+from segrun.data.sets.annotated import (
+    OUTSIDE,
+    AnnotatedDataset,
+    Mask,
+    folders_allowed,
+    is_file,
+    list_images,
+    path_inside,
+)
+from segrun.data.sets.classes import NULLS, read_yaml
 from segrun.data.sets.files import FileReport, dataset_root
 from segrun.data.sets.polygons import Region, parse_points, rasterize_polygon
 from segrun.errors import DataError, RequestError, UnreadableError, join_names
@@ -30,27 +39,36 @@ class Yolo(AnnotatedDataset):
         root: The folder.
         data: The YAML file in `root`. Its folders are searched for in `root` and in its own `path`.
         background: The class of pixels that no polygon covers; None: they are VOID.
+        allow_outside: Whether `path`, train, val, test and lists may lead out of `root`; see `path_inside`.
 
     Raises:
         RequestError: `root`, or folders that the YAML file names, are missing.
         DataError: The YAML file cannot be understood.
     """
 
-    def __init__(self, root: str | None, data: str, background: str | None) -> None:
+    def __init__(self, root: str | None, data: str, background: str | None, allow_outside: bool = False) -> None:
         self.root = dataset_root(root)
+        self.folders = folders_allowed(allow_outside, self.root)
         self.file = self.root / data
         content = _read_yaml(self.file)
         self.label_names = _parse_names(content, self.file)
         self.set_classes(self.label_names, background)
-        self.base = _normalize(self.root / str(content.get("path") or ""))
+        path = _text(content, "path")
+        base = path_inside(self.root / path, self.folders)
+        self.base = _normalize(base or self.root)
+        self.unsearched = path if base is None else ""
         report = FileReport()
+        if self.unsearched:
+            report.notes.append(f"{self.file}: its path {path} is outside dataset.root, and is not searched")
         self.paths = {}
         self.splits = {}
         for split in SPLITS:
-            entries = content.get(split) or []
+            entries = content.get(split)
             images: list[Path] = []
-            for entry in entries if isinstance(entries, list) else [entries]:
-                images += self._list_images(str(entry), report)
+            for entry in entries if isinstance(entries, list) else [_text(content, split)]:
+                if not isinstance(entry, str):
+                    raise DataError(f"{self.file}: {split} must name a folder or a list, or several of them.")
+                images += self._list_images(entry, report) if entry else []
             if images:
                 self.splits[split] = tuple(self._add_image(image, report) for image in images)
         if not self.paths:
@@ -65,8 +83,11 @@ class Yolo(AnnotatedDataset):
         # Roboflow writes ../train/images for a folder beside data.yaml
         spellings = (entry, entry.removeprefix("../"))
         candidates = [folder / spelling for folder in (self.base, self.root) for spelling in spellings]
-        path = next((candidate for candidate in candidates if candidate.exists()), None)
+        inside = [path for candidate in candidates if (path := path_inside(candidate, self.folders))]
+        path = next((candidate for candidate in inside if os.path.exists(candidate)), None)  # noqa: PTH110
         if path is None:
+            if self.unsearched or not inside:
+                raise DataError(f"{self.file}: names {self.unsearched or entry}, {OUTSIDE}")
             raise RequestError(
                 f"{self.file}: {entry} is neither in {self.base} nor in {self.root}. Correct it in {self.file.name}."
             )
@@ -84,8 +105,11 @@ class Yolo(AnnotatedDataset):
             if not entry:
                 continue
             candidates = (file.parent / entry, self.base / entry)
-            image = next((candidate for candidate in candidates if candidate.is_file()), None)
-            if image is not None:
+            inside = [path for candidate in candidates if (path := path_inside(candidate, self.folders))]
+            image = next((candidate for candidate in inside if is_file(candidate)), None)
+            if not inside:
+                report.problems.append(f"{file}: names {entry}, {OUTSIDE}")
+            elif image is not None:
                 yield _normalize(image)
             else:
                 report.problems.append(f"{file}: names {entry}, which is missing. Restore it, or remove the line.")
@@ -102,7 +126,7 @@ class Yolo(AnnotatedDataset):
         return name
 
     def files(self, name: str) -> tuple[Path, ...]:
-        return tuple(path for path in self.paths[name] if path.is_file())
+        return tuple(path for path in self.paths[name] if is_file(path))
 
     def draw(self, name: str, mask: Mask) -> None:
         file = self.paths[name][1]
@@ -144,26 +168,31 @@ def find_label_file(image: Path) -> Path:
 
 
 def _read_yaml(file: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(_read_text(file))
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: is not YAML ({str(error).splitlines()[0]}).") from error
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: must hold names, train and val.")
     return content
 
 
+def _text(content: Mapping[str, Any], key: str) -> str:
+    """The text of a key; empty where it has no value."""
+    value = content.get(key, "")
+    return value if isinstance(value, str) and value not in NULLS else ""
+
+
 def _parse_names(content: Mapping[str, Any], file: Path) -> list[str]:
     """The class names in the order of their numbers."""
     names = content.get("names")
-    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-    if not isinstance(names, list) or not names:
+    if isinstance(names, dict) and sorted(names) == sorted(map(str, range(len(names)))):
+        names = [names[str(index)] for index in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError(f"{file}: names must be a list, or {{0: name, 1: name, …}} without gaps.")
-    count = content.get("nc", len(names))
-    if count != len(names):
-        raise DataError(f"{file}: nc is {count}, but there are {len(names)} names. Correct one of them.")
-    return [str(name) for name in names]
+    count = content.get("nc", str(len(names)))
+    if count != str(len(names)):
+        raise DataError(
+            f"{file}: nc is {count if isinstance(count, str) else reprlib.repr(count)}, but there are {len(names)} names. Correct one of them."
+        )
+    return names
 
 
 def _note_stray_labels(image_dir: Path, images: list[Path], report: FileReport) -> None:

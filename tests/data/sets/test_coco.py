@@ -142,6 +142,14 @@ def test_polygons_without_pycocotools_say_what_to_install(monkeypatch: pytest.Mo
         coco().mask("a")
 
 
+def test_one_polygon_may_be_a_flat_list() -> None:
+    pytest.importorskip("pycocotools")
+    write([annotation(segmentation=RECTANGLE)])
+    expected = np.zeros(SIZE, int)
+    expected[1:4, 2:6] = 1
+    assert coco().mask("a").tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
@@ -153,6 +161,11 @@ def test_polygons_without_pycocotools_say_what_to_install(monkeypatch: pytest.Mo
         ({"size": [10, 8], "counts": [80]}, r"annotation 90: its size is \[10, 8\], that of the image \[8, 10\]"),
         ({"size": [8, 10], "counts": [70]}, "annotation 90: its runs cover 70 pixels of 80"),
         ({"size": [8, 10]}, "annotation 90: its counts are not run lengths"),
+        ({"size": [8, 10], "counts": [True, 79]}, "annotation 90: its counts are not run lengths"),
+        ({"size": float("nan"), "counts": [80]}, "annotation 90: its size is nan, that of the image"),
+        ([1, 2, 3, None, 5, 6], "annotation 90: points must be pairs of numbers"),
+        ([[[1, 2, 3], [4, 5, 6]]], "annotation 90: points must be pairs of numbers"),
+        ([RECTANGLE, 5], "annotation 90: points must be pairs of numbers|annotation 90: 1 coordinates"),
     ],
 )
 def test_a_segmentation_that_is_none_is_refused_by_file_and_id(segmentation: object, message: str) -> None:
@@ -261,11 +274,20 @@ def test_files_of_different_categories_are_refused() -> None:
     [
         ("{", "cannot be read as JSON"),
         ("[]", "holds no JSON object"),
-        ("{}", r"is not a COCO-JSON file \(KeyError: 'categories'\)"),
+        ("{}", r"categories is missing: must be a list\. Correct the file, or export it again"),
+        ('{"categories": [], "annotations": [{}], "images": []}', r"annotations\[0\]\.image_id is missing"),
+        ('{"categories": [], "annotations": [[]], "images": []}', r"annotations\[0\]\.image_id is missing"),
+        ('{"categories": [], "annotations": null, "images": []}', "annotations=null: must be a list"),
+        ('{"categories": [], "annotations": [], "images": [{"id": 1}]}', r"images\[0\]\.file_name is missing"),
         (
-            '{"categories": [], "annotations": [{}], "images": []}',
-            r"is not a COCO-JSON file \(KeyError: 'category_id'\)",
+            '{"categories": [], "annotations": [], "images": [{"file_name": 5}]}',
+            r"images\[0\]\.file_name=5: must be text",
         ),
+        (
+            '{"categories": [], "annotations": [{"image_id": 1, "category_id": 1, "iscrowd": "0"}], "images": []}',
+            r"annotations\[0\]\.iscrowd='0': must be 0 or 1",
+        ),
+        ("[" * 50_000, r"cannot be read as JSON \(maximum recursion depth exceeded"),
         ('{"categories": [], "annotations": [], "images": []}', "lists no image"),
     ],
 )
@@ -274,6 +296,78 @@ def test_a_file_that_is_no_coco_json_is_named(text: str, message: str) -> None:
     Path("data/labels.json").write_text(text)
     with pytest.raises(DataError, match=rf"data/labels\.json: {message}"):
         coco()
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        ({"id": 7, "name": None}, r"categories\[1\]\.name=null: must be text or a number"),
+        ({"id": 7, "name": False}, r"categories\[1\]\.name=False: must be text or a number"),
+        ({"id": 7.5, "name": "a"}, r"categories\[1\]\.id=7\.5: must be a whole number"),
+        ({"id": float("nan"), "name": "a"}, r"categories\[1\]\.id=nan: must be a whole number"),
+        ({"id": "x", "name": "a"}, r"categories\[1\]\.id='x': must be a whole number"),
+        ({"id": 3, "name": "a"}, r"categories\[1\]\.id=3: an earlier category has it"),
+        ({"id": 7}, r"categories\[1\]\.name is missing"),
+        (7, r"categories\[1\]\.id is missing"),
+    ],
+)
+def test_a_category_that_is_none_is_refused(category: object, message: str) -> None:
+    write([annotation()], categories=[{"id": 3, "name": "cat"}, category])
+    with pytest.raises(DataError, match=rf"data/labels\.json: {message}"):
+        coco()
+
+
+def test_category_names_are_taken_as_they_are_written() -> None:
+    names = ["no", "off", "null", 7]
+    write([annotation()], categories=[{"id": index, "name": name} for index, name in enumerate(names, 3)])
+    assert coco().classes.names == ("background", "no", "off", "null", "7")
+
+
+def test_json_that_is_not_utf8_is_named() -> None:
+    root = write([annotation()])
+    (root / "labels.json").write_bytes('{"images": "é"}'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"data/labels\.json: cannot be read as JSON \('utf-8' codec can't decode"):
+        coco()
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "..\\secret.jpg", "{here}/secret.jpg"])
+def test_images_outside_the_root_are_read_only_where_that_is_allowed(name: str, tmp_path: Path) -> None:
+    name = name.format(here=tmp_path)
+    write([annotation(), annotation(image=2)], images=("a.jpg", name))
+    assert Path("secret.jpg").is_file()
+    data = coco()
+    assert data.names == ("a",)
+    assert data.problems == [
+        f"data/labels.json: names {name.replace(chr(92), '/')}, which is outside dataset.root. Move it into root, or, if "
+        "you trust the origin of this file: dataset.allow_outside=true."
+    ]
+    data = from_config("dataset=coco", "dataset.root=data", "dataset.allow_outside=true")
+    assert len(data.names) == 2 and int(data.mask(data.names[1]).sum()) == 12
+    write([annotation()], images=(name,))
+    with pytest.raises(DataError, match=r"labels\.json: names .*secret\.jpg, which is outside dataset\.root"):
+        coco()
+
+
+def test_paths_within_the_root_links_in_it_and_the_folder_of_the_images_are_inside(tmp_path: Path) -> None:
+    write([annotation()], "data/notes/labels.json", "data", ("pics/../linked/a.jpg",))
+    Path("data/linked").rename("store")
+    Path("data/linked").symlink_to(tmp_path / "store")
+    data = coco("notes/labels.json")
+    assert not data.problems and int(data.mask(data.names[0]).sum()) == 12
+    picture(Path("store/sub/a.jpg"))
+    write([annotation()], "data/notes/labels.json", images=("a.jpg",), put=False)
+    elsewhere = coco("notes/labels.json", "../store/sub")
+    assert not elsewhere.problems and elsewhere.files("a")[0] == Path("store/sub/a.jpg")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "nul\0.jpg", "half\ud800.jpg", "", ".", ".."])
+def test_names_that_no_file_can_have_are_a_problem(name: str) -> None:
+    write([annotation()], images=("a.jpg", name), put=False)
+    picture(Path("data/a.jpg"))
+    data = coco()
+    (problem,) = data.problems
+    assert "1 images of labels.json are missing" in problem or "which is outside dataset.root" in problem
+    assert int(data.mask("a").sum()) == 12
 
 
 def test_an_unknown_word_for_crowds_is_refused() -> None:

@@ -228,7 +228,9 @@ def server() -> Iterator[tuple[str, Callable[[], str]]]:
     """The URL of a local HTTP server in another process, and a function that stops it and gives what it saw."""
     program = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler);"
     program += "print(s.server_port, flush=True); s.serve_forever()"
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     url = f"http://127.0.0.1:{int(process.stdout.readline())}"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +108,81 @@ def test_a_label_outside_the_classes_is_named_with_file_and_shape() -> None:
         labelme().mask("a")
 
 
-@pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points", "mask"])
+def test_a_rectangle_of_four_corners_is_read_as_x_anylabeling_writes_it() -> None:
+    expected = np.zeros(SIZE, int)
+    expected[1:4, 2:6] = 1
+    for points in (((2, 1), (6, 1), (6, 4), (2, 4)), ((6, 4), (2, 4), (2, 1), (6, 1))):
+        write(shape("cat", *points))
+        assert labelme().mask("a").tolist() == expected.tolist()
+
+
+def png(values: Any) -> str:
+    content = io.BytesIO()
+    Image.fromarray(np.asarray(values, np.uint8)).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
+
+
+@pytest.mark.parametrize("last", [(4, 2), (5, 3)], ids=["last pixel", "one after it"])
+def test_a_mask_is_its_box_and_a_png(last: tuple[int, int]) -> None:
+    values = [[1, 0, 1], [0, 255, 0]]
+    write({**shape("dog", (2, 1), last, kind="mask"), "mask": png(values)})
+    expected = np.zeros(SIZE, int)
+    expected[1:3, 2:5] = 2 * (np.array(values) > 0)
+    assert labelme().mask("a").tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "its mask is not a PNG in base64"),
+        (5, "its mask is not a PNG in base64"),
+        ("x", "its mask is not a PNG in base64"),
+        (base64.b64encode(b"GIF89a").decode(), "its mask is not a PNG in base64"),
+        (png(np.ones((2, 3)))[:40], "its mask is not a PNG in base64"),
+        (png(np.ones((9, 9))), r"its mask of 9×9 does not fill the box \(2, 1\) to \(4, 2\) in the image of 10×8"),
+        (png(np.ones((2, 3, 3))), "its mask has several channels"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused(text: object, message: str) -> None:
+    write({**shape("dog", (2, 1), (4, 2), kind="mask"), "mask": text})
+    with pytest.raises(DataError, match=rf"data/a\.json: shape 1 \(dog\): {message}"):
+        labelme().mask("a")
+
+
+@pytest.mark.parametrize("kind", ["rotation", 5, ["polygon"]])
+def test_another_kind_of_shape_is_named(kind: Any) -> None:
+    write(shape("cat", (0, 0), (1, 1), kind=kind))
+    named = re.escape(repr(kind))
+    with pytest.raises(DataError, match=rf"data/a\.json: shape 1 \(cat\): its shape_type is {named}\. Draw it as"):
+        labelme().mask("a")
+
+
+@pytest.mark.parametrize("image", ["../secret.jpg", "..\\secret.jpg", "sub/../../secret.jpg", "{root}/../secret.jpg"])
+def test_an_image_outside_the_root_is_read_only_where_that_is_allowed(image: str, tmp_path: Path) -> None:
+    image = image.format(root=tmp_path / "data")
+    write(CAT)
+    Path("data/sub").mkdir()
+    write(CAT, name="b", image=image)
+    (problem,) = labelme().problems
+    assert problem == (
+        f"data/b.json: its imagePath is {image}, which is outside dataset.root. Move it into root, or, if you trust the "
+        "origin of this file: dataset.allow_outside=true."
+    )
+    assert labelme().names == ("a",)
+    data = from_config("dataset=labelme", "dataset.root=data", "dataset.allow_outside=true")
+    assert data.names == ("a", "b") and data.mask("b").equal(data.mask("a"))
+
+
+def test_links_in_the_root_are_followed_and_absolute_paths_into_it_too(tmp_path: Path) -> None:
+    write(CAT, image="pics/a.jpg")
+    Path("data/pics").rename("store")
+    Path("data/pics").symlink_to(tmp_path / "store")
+    write(CAT, name="b", image=str(tmp_path / "data/pics/a.jpg"), put=False)
+    data = labelme()
+    assert not data.problems and data.sample("b").mask.equal(data.sample("a").mask)
+
+
+@pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points"])
 def test_shapes_without_an_area_are_refused_by_name(kind: str) -> None:
     write(shape("cat", (0, 0), (1, 1), kind=kind))
     with pytest.raises(DataError, match=rf"data/a\.json: shape 1 \(cat\): a {kind} has no area"):
@@ -117,10 +194,13 @@ def test_shapes_without_an_area_are_refused_by_name(kind: str) -> None:
     [
         (shape("cat", (0, 0), (1, 1), kind="polygon"), "2 points; 3 are needed"),
         (shape("cat", (0, 0), kind="circle"), "1 points; 2 are needed"),
+        (shape("cat", (2, 1), (6, 4), (6, 1), (1, 4)), "its 4 points are not the corners of an upright rectangle"),
         (shape("cat", (0, 0), (1, 1), (2, 2)), "a rectangle has 2 points, not 3"),
         (shape("cat", (0, 0), (1, 1), (2, 2), kind="circle"), "a circle has 2 points, not 3"),
         (shape("cat", (0, 0), (500, 1)), r"the point \(500, 1\) lies far outside the image of 10×8"),
-        ({"label": "cat", "points": None}, "points must be pairs of numbers"),
+        ({"label": "cat", "points": [[0, 0], [1, None], [2, 2]]}, "points must be pairs of numbers"),
+        ({"label": "cat", "points": [[0, 0, 1], [1, 1, 1]]}, "points must be pairs of numbers"),
+        ({"label": "cat", "points": [[0, 0], [1, 10**400], [2, 2]]}, "points must be pairs of numbers"),
     ],
 )
 def test_points_that_make_no_shape_are_refused(wrong: dict[str, Any], message: str) -> None:
@@ -170,7 +250,18 @@ def test_images_that_are_missing_or_have_no_json_are_told() -> None:
         ("{", r"data/b\.json: cannot be read as JSON"),
         ("[1]", r"data/b\.json: holds no JSON object"),
         ('{"images": [], "annotations": []}', r"data/b\.json: is not a file of LabelMe"),
-        ('{"imagePath": "a.jpg", "shapes": [{"label": "cat"}]}', r"data/b\.json: a shape has no label or no points"),
+        (
+            '{"imagePath": "a.jpg", "shapes": [{"label": "cat"}]}',
+            r"data/b\.json: shapes\[0\]\.points is missing: must be a list",
+        ),
+        ('{"imagePath": 5, "shapes": []}', r"data/b\.json: imagePath=5: must be text\. Correct the file"),
+        ('{"imagePath": "a.jpg", "shapes": {}}', r"data/b\.json: shapes=\{\}: must be a list"),
+        ('{"imagePath": "a.jpg", "shapes": [5]}', r"data/b\.json: shapes\[0\]\.label is missing"),
+        (
+            '{"imagePath": "a.jpg", "shapes": [{"label": null, "points": []}]}',
+            r"data/b\.json: shapes\[0\]\.label=null: must be text or a number",
+        ),
+        ("[" * 50_000, r"data/b\.json: cannot be read as JSON \(maximum recursion depth exceeded"),
     ],
 )
 def test_a_json_that_is_not_labelmes_is_a_problem(text: str, message: str) -> None:

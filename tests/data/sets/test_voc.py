@@ -27,6 +27,16 @@ def test_voc_masks_hold_the_indices_of_the_file() -> None:
     assert any("chooses the epoch" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("name", ["../../../secret", "/tmp/secret", "..\\secret"])
+def test_a_list_that_leads_out_of_the_folders_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"VOC2012: val names .*secret, outside its folders\. Correct the list"):
+        layouts.lists(layouts.voc() / "VOCdevkit/VOC2012/ImageSets/Segmentation", val=[name])
+        VOC("voc", download=False)
+    with pytest.raises(DataError, match=r"sbd: train names .*secret, outside its folders"):
+        layouts.lists(layouts.sbd(), train=[name])
+        SBD("sbd", None, download=False)
+
+
 def test_voc_reads_what_torchvision_reads() -> None:
     root = layouts.voc()
     data, official = VOC(str(root), download=False), VOCSegmentation(root, image_set="train")

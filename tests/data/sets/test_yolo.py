@@ -130,6 +130,76 @@ def test_lists_name_images_from_where_they_lie_or_from_the_path() -> None:
     assert data.problems == ["parts/val.txt: names images/val/b.jpg, which is missing. Restore it, or remove the line."]
 
 
+CURE = "which is outside dataset.root. Move it into root, or, if you trust the origin of this file: "
+
+
+@pytest.mark.parametrize("entry", ["../../store/images", "{here}/store/images", "images/../../store/images"])
+def test_folders_outside_the_root_are_read_only_where_that_is_allowed(entry: str, tmp_path: Path) -> None:
+    entry = entry.format(here=tmp_path)
+    put("home/parts/data.yaml", f"names: [cat, dog]\ntrain: {entry}\n")
+    put("store/images/a.jpg")
+    put("home/store/images/a.jpg")
+    put("store/labels/a.txt", f"1 {SQUARE}")
+    put("home/store/labels/a.txt", f"1 {SQUARE}")
+    with pytest.raises(DataError) as caught:
+        from_config("dataset=yolo", "dataset.root=home/parts")
+    assert str(caught.value) == f"home/parts/data.yaml: names {entry}, {CURE}dataset.allow_outside=true."
+    put("home/parts/images/other.jpg")
+    data = from_config("dataset=yolo", "dataset.root=home/parts", "dataset.allow_outside=true")
+    assert int(data.mask(data.names[0]).sum()) == 24
+
+
+def test_a_path_outside_the_root_is_searched_only_where_that_is_allowed() -> None:
+    parts(data="path: ../store\n" + BOTH)
+    data = yolo()
+    assert data.splits == {"train": ("images/train/a",), "val": ("images/val/a",)} and not data.problems
+    assert data.notes == ["parts/data.yaml: its path ../store is outside dataset.root, and is not searched"]
+    for split in ("train", "val"):
+        put(f"store/images/{split}/b.jpg")
+    assert yolo().splits == data.splits
+    allowed = from_config("dataset=yolo", "dataset.root=parts", "dataset.allow_outside=true")
+    assert allowed.splits == {"train": ("images/train/b",), "val": ("images/val/b",)}
+    put("parts/data.yaml", "path: ../store\nnames: [cat]\ntrain: elsewhere\n")
+    with pytest.raises(DataError, match=r"data\.yaml: names \.\./store, which is outside dataset\.root"):
+        yolo()
+
+
+def test_lines_of_a_list_that_lead_out_of_the_root_are_a_problem(tmp_path: Path) -> None:
+    parts()
+    put("secret.jpg")
+    put(
+        "parts/val.txt",
+        f"images/val/a.jpg\n../secret.jpg\n{tmp_path}/secret.jpg\n{tmp_path}/parts/images/train/a.jpg\n",
+    )
+    put("parts/data.yaml", "names: [cat, dog]\nval: val.txt\n")
+    data = yolo()
+    assert data.problems == [
+        f"parts/val.txt: names {name}, {CURE}dataset.allow_outside=true."
+        for name in ("../secret.jpg", f"{tmp_path}/secret.jpg")
+    ]
+    assert len(data.splits["val"]) == 2
+
+
+def test_linked_folders_in_the_root_are_followed(tmp_path: Path) -> None:
+    parts()
+    for folder in ("images", "labels"):
+        Path("store").mkdir(exist_ok=True)
+        Path("parts", folder).rename(Path("store", folder))
+        Path("parts", folder).symlink_to(tmp_path / "store" / folder)
+    data = yolo()
+    assert data.names == ("images/train/a", "images/val/a") and int(data.mask("images/train/a").sum()) == 24
+
+
+@pytest.mark.parametrize(
+    "names", ["[no, off, 01, null]", "{0: no, 1: off, 2: 01, 3: null}", "\n- no\n- off\n- 01\n- null"]
+)
+def test_names_are_taken_as_they_are_written(names: str) -> None:
+    parts(data=f"nc: 4\nnames: {names}\ntrain: images/train\nval: images/val\ntest: null\n")
+    data = yolo()
+    assert data.classes.names == ("background", "no", "off", "01", "null") and set(data.splits) == {"train", "val"}
+    assert int(data.mask("images/train/a").sum()) == 24
+
+
 def test_labels_lie_where_the_last_images_says_labels() -> None:
     assert find_label_file(Path("images/x/images/train/a.b.jpg")) == Path("images/x/labels/train/a.b.txt")
     assert find_label_file(Path("x/my_images/images.jpg")) == Path("x/my_images/images.txt")
@@ -157,6 +227,13 @@ def test_two_images_of_one_name_are_a_problem() -> None:
         ("train: images/train", DataError, "names must be a list"),
         ("names: {0: a, 2: b}\ntrain: images/train", DataError, "names must be a list, or .* without gaps"),
         ("names: [a, b]\nnc: 3\ntrain: images/train", DataError, "nc is 3, but there are 2 names"),
+        ("names: {0: a, 0: b}\ntrain: images/train", DataError, "data.yaml: is not YAML \\('0' occurs twice\\)"),
+        ("names: [a, [b]]\ntrain: images/train", DataError, "names must be a list"),
+        ("names: [a, ]\ntrain: [{a: b}]", DataError, "train must name a folder or a list"),
+        ("names: [a, '']\ntrain: images/train", RequestError, "a class has no name"),
+        ("names: !!int x", DataError, r"data\.yaml: is not YAML"),
+        ("names: !!python/object:os.system x", DataError, r"data\.yaml: is not YAML"),
+        ("[" * 5_000, DataError, r"data\.yaml: is not YAML \(nested too deeply\)"),
         ("names: [a, b]", DataError, "train, val and test name no image"),
         ("names: [a, b]\ntrain: 5", RequestError, "5 is neither in parts nor in parts"),
         ("names: [a, b]\ntrain: images/train/a.jpg", DataError, r"a\.jpg: cannot be read \(not UTF-8 text\)"),
