@@ -13,6 +13,7 @@ import pytest
 from segrun.cli import COMMANDS
 from segrun.config.build import build, to_dataclass
 from segrun.config.options import option_names
+from segrun.config.trust import locate_class
 from segrun.engine.settings import TrainerSettings
 from tests.config.shipped import CONF, FILES, OPTIONS, PRIMARY, composed, options
 
