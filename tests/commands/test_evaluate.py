@@ -86,6 +86,18 @@ def test_a_folder_that_only_holds_test_images_is_scored_but_not_trained_on(
         segrun.train([w for w in QUICK if not w.startswith("dataset.")] + words)
 
 
+def test_a_data_set_without_splits_is_scored_as_a_whole_and_that_is_said(
+    trained: Path, folder_data: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folder_data(3)
+    (root / "classes.txt").write_text("\n".join(checkpoint.read(trained / "best.ckpt").classes.names))
+    words = [f"checkpoint={trained}", "dataset=folder", f"dataset.root={root}", "split=test"]
+    result = evaluate.run(compose("eval", words))
+    assert sum(map(sum, result.scores["confusion"])) == 3 * 48 * 64
+    assert "data: it has no splits, so that all 3 images are scored\n" in capsys.readouterr().out
+    assert json.loads((result.folder / "result.json").read_text())["split"] == "all"
+
+
 def test_a_grey_model_is_scored_on_grey_images_at_its_stored_split(folder_data: Callable[..., Path]) -> None:
     root = folder_data(10)
     words = [w for w in QUICK if not w.startswith("dataset.")]

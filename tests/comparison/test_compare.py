@@ -39,6 +39,11 @@ def test_a_strategy_that_is_better_is_found(elsewhere: Path) -> None:
         "l2sp is better than finetune",
         "scratch is worse than finetune",
     ]
+    for name, line in zip(("l2sp", "scratch"), lines[1:3], strict=True):  # the interval has the sign of the words
+        gap = rows[name].difference
+        assert gap is not None
+        low, high = sorted(100 * abs(end) for end in (gap.low, gap.high))
+        assert f" by {100 * abs(gap.mean):.1f} points ({low:.1f} to {high:.1f}), p " in line
     assert lines[3].startswith("In 1 of 3 comparisons no difference from finetune is significant")
 
 

@@ -78,3 +78,9 @@ def test_names_are_such_that_every_tracker_takes_them_and_none_is_lost() -> None
     assert flat_scalars({"val": {"iou": ious, "miou": 0.5}}) == {
         "val/iou/a__b_": 0.1, "val/iou/a__b__": 0.2, "val/iou/road_path": 0.3, "val/iou/空": 0.4, "val/miou": 0.5,
     }  # fmt: skip
+
+
+def test_names_that_are_too_long_for_a_tracker_are_shortened_and_stay_apart() -> None:
+    first, second = flat_scalars({"iou": {"空" * 300 + "a": 0.1, "空" * 300 + "b": 0.2}})
+    assert first[:70] == second[:70] == "iou/" + "空" * 66 and first != second
+    assert max(len(name.encode()) for name in (first, second)) <= 240
