@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segrun.csv_tables import write_table
 from segrun.data.read.images import open_image
-from segrun.errors import DataError, RequestError, ResourceError, SegrunError
+from segrun.errors import DataError, RequestError, ResourceError, SegrunError, UnreadableError
 from segrun.files import atomic_write, write_text
 from segrun.inference.batching import group_by_size, read_ahead
 from segrun.inference.predict_jobs import PredictJob
@@ -131,8 +131,9 @@ def write_summary(path: Path, jobs: Sequence[PredictJob], classes: ClassMap) -> 
         if job.mask.is_file():
             try:
                 fractions = _class_fractions(job.mask, len(classes))
-            except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to refuse a file
-                problems.append(f"{job.mask}: is not a mask ({error}). Remove it, or replace it: overwrite=true.")
+            except (UnreadableError, ValueError) as error:
+                reason = error.__cause__ or error
+                problems.append(f"{job.mask}: is not a mask ({reason}). Remove it, or replace it: overwrite=true.")
             else:
                 rows.append((str(job.source), *(f"{fraction:.6f}" for fraction in fractions)))
     write_table(path, ("image", *classes.names), rows)

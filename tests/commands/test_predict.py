@@ -66,8 +66,8 @@ def test_files_of_several_pictures_are_named_and_the_others_predicted(checkpoint
         pages[0].save(f"in/{name}", kind, save_all=True, append_images=pages[1:])
     pages[0].save("in/e.png")
     result = run(checkpoint, "in")
-    assert (result.written, result.status, len(result.unreadable)) == (1, 1, 4)
-    assert all("holds 2 pictures (pages or frames)" in problem for problem in result.unreadable)
+    assert (result.written, result.status, len(result.failed)) == (1, 1, 4)
+    assert all("holds 2 pictures (pages or frames)" in problem for problem in result.failed)
 
 
 def test_a_folder_becomes_masks_at_the_same_places(checkpoint: Path, photos: Path) -> None:

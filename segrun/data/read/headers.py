@@ -87,9 +87,10 @@ def _bits(image: Image.Image) -> int:
 
 def _coding(image: Image.Image) -> tuple[str, str, int]:
     """The codec, Pillow's raw mode, and for Netpbm files the value of white."""
-    if not image.tile:
+    tiles = getattr(image, "tile", ())
+    if not tiles:
         return "", "", 0
-    codec, _, _, args = image.tile[0]
+    codec, _, _, args = tiles[0]
     words = args if isinstance(args, tuple) else (args,)
     maximum = int(words[1]) if codec.startswith("ppm") else 0
     return codec, str(words[0]) if words else "", maximum
