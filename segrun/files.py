@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from segrun.errors import RequestError, ResourceError, SegrunError
-from segrun.names import visible
+from segrun.names import PATH_BYTES, visible
 
 FULL = {
     errno.ENOSPC: "no space left",
@@ -54,11 +54,13 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
                     if isinstance(error, RuntimeError):  # torch.save does not say why it failed, the system does
                         _append(temporary)
                 finally:
+                    if temporary.is_file():
+                        os.truncate(temporary, 0)  # a traceback may hold the file open, and with it the space
                     temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
         if error.errno in FULL:
-            where, needed = f"{FULL[error.errno]} on {path.parent}", f"{size / 1e6:,.1f} MB needed for {path.name}"
+            where, needed = f"{FULL[error.errno]} on {path.parent}", f"{max(size, 1e5) / 1e6:,.1f} MB needed for {path.name}"
             raise ResourceError(f"{where}, {needed}. Older files are kept.") from error
         if error.filename == str(temporary):
             raise SegrunError(f"{path}: cannot be written ({error.strerror}).") from error
@@ -144,9 +146,11 @@ def check_writable(path: Path) -> None:
     """Check, before work begins, that a folder can be made or written to; nothing is made.
 
     Raises:
-        RequestError: It cannot.
+        RequestError: It cannot, or its path leaves no room for the files in it.
     """
     with _refused(path):
+        if len(os.fsencode(path)) > PATH_BYTES:
+            raise OSError(errno.ENAMETOOLONG, f"its path is longer than {PATH_BYTES} bytes")
         _touch(next(folder for folder in (path, *path.parents) if folder.exists()))
 
 

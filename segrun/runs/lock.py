@@ -19,6 +19,7 @@ from pathlib import Path
 
 from segrun.errors import RequestError
 from segrun.files import ensure_dir, refuse_link
+from segrun.report.terminal import print_line
 
 FILE = ".lock"
 _holders: dict[Path, int] = {}  # threads of this process by what they hold: record locks tell only processes apart
@@ -82,7 +83,7 @@ def wait_until_free(folder: Path) -> bool:
                 return waited
         except InUseError as error:
             if not waited:
-                print(f"waiting: {error}", flush=True)
+                print_line(f"waiting: {error}")
             waited = True
             time.sleep(1)
 

@@ -72,7 +72,9 @@ def test_names_are_shown_escaped_and_read_back_as_they_are(data: list[str], capf
 
     printed = command(capfd, "compare", "runs=outputs/train", "draws=100", "by=strategy")
     assert r"iou_$\frac{$" in next(Path("outputs/compare").glob("*/*/table.csv")).read_text(encoding="utf-8")
-    printed = command(capfd, "predict", f"checkpoint={runs[0]}", f"input={data[1].partition('=')[2]}/images", "output=m")
+    printed = command(
+        capfd, "predict", f"checkpoint={runs[0]}", f"input={data[1].partition('=')[2]}/images", "output=m"
+    )
     assert "12 masks written to m" in printed and "1 names are too long" in printed
 
 
@@ -86,27 +88,36 @@ def test_an_error_shows_names_escaped(capfd: pytest.CaptureFixture[str]) -> None
     )
 
 
-@pytest.mark.parametrize("inside", ["", "samples", "log.txt", "best.ckpt"])
-def test_a_job_does_not_write_through_a_link(inside: str, elsewhere: Path) -> None:
-    words = [*QUICK, "strategy=scratch", "trainer.epochs=1"]
-    (elsewhere / "victim").mkdir()
+@pytest.mark.slow
+def test_a_run_folder_is_not_written_through_a_link(elsewhere: Path) -> None:
     (elsewhere / "big").mkdir()
-    Path("outputs").symlink_to("big")  # the user's own: a folder above the results
-    run = segrun.train(words).folder
-    assert run.parts[0] == "outputs" and (elsewhere / "big" / run.relative_to("outputs") / "result.json").is_file()
-    (run / "result.json").unlink()  # as if it could be continued
-    link = run / inside if inside else run.with_name("link")
-    if inside:
+    Path("outputs").symlink_to("big")  # the user's own: a folder above the results may be a link
+    run = segrun.train([*QUICK, "strategy=scratch", "trainer.epochs=1"]).folder
+    assert (elsewhere / "big" / run.relative_to("outputs") / "result.json").is_file()
+    (run / "result.json").unlink()  # as if it had not ended
+    (elsewhere / "victim").mkdir()
+    for link in (run / "samples", run / "log.txt", run / "best.ckpt", run.with_name("link")):
+        target = run.absolute() if link.name == "link" else elsewhere / "victim"
         if link.exists():
-            link.rename(elsewhere / "moved")
-        link.symlink_to(elsewhere / "victim")
-    else:
-        link.symlink_to(run.absolute())
-    with pytest.raises(RequestError) as refused:
-        segrun.train([f"resume={run if inside else link}"])
-    target = elsewhere / "victim" if inside else run.absolute()
-    assert str(refused.value) == (
-        f"{link}: is a link to {target}, and results are not written through it. Remove the link, or name what it "
-        "leads to."
-    )
+            link.rename(elsewhere / link.name)
+        link.symlink_to(target)
+        with pytest.raises(RequestError) as refused:
+            segrun.train([f"resume={link if link.name == 'link' else run}"])
+        assert str(refused.value) == (
+            f"{link}: is a link to {target}, and results are not written through it. Remove the link, or name what it "
+            "leads to."
+        )
+        link.unlink()
     assert not list((elsewhere / "victim").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [("/".join(["d" * 99] * 38), "its path is longer than 3800 bytes"), ("d" * 300, "File name too long")],
+)
+def test_a_folder_that_is_too_deep_is_refused_before_the_training(output: str, reason: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        segrun.train([*QUICK, "strategy=scratch", f"output={output}"])
+    assert str(refused.value).startswith(output)
+    assert str(refused.value).endswith(f": cannot be written ({reason}). Choose another folder.")
+    assert not Path(output[:99]).exists()
