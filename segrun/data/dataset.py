@@ -34,7 +34,7 @@ class Dataset(ABC):
         notes: What the user should know, such as files left out or how the masks were interpreted.
         exif: Whether images and masks in files are turned as their EXIF orientation says; None where it does not apply,
             as with drawn masks. The scan compares "apply" with the masks.
-        guessed_coding: Whether the masks themselves, and no setting, decided how they state the class.
+        guessed_index: Whether no setting said that masks hold class indices, and 255 where there is no label.
         problems: What is wrong with the files. `segrun check` lists it, every other command refuses the data set.
     """
 
@@ -46,7 +46,7 @@ class Dataset(ABC):
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()
     exif: Exif | None = None
-    guessed_coding: bool = False
+    guessed_index: bool = False
 
     @abstractmethod
     def image(self, name: str) -> Tensor:

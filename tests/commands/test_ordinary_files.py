@@ -84,7 +84,11 @@ def palettes(masks: str = "auto", foreign: bool = False) -> Folder:
         palette = abs(colours[order] - (7 if foreign else 0))
         mask.putpalette(palette.ravel().tolist())
         mask.save(f"data/masks/{index}.png")
-    return Folder("data", {"black": [0, 0, 0], "red": [255, 0, 0], "green": [0, 255, 0]}, masks, 255, False)  # type: ignore[arg-type]
+    return Folder("data", data_classes(), masks, 255, False)  # type: ignore[arg-type]
+
+
+def data_classes() -> dict[str | int | bool, list[int]]:
+    return {"black": [0, 0, 0], "red": [255, 0, 0], "green": [0, 255, 0]}
 
 
 @pytest.mark.parametrize("masks", ["auto", "colour"])
@@ -106,6 +110,27 @@ def test_a_colour_of_a_palette_that_is_no_class_is_named() -> None:
     mask.save("data/masks/3.png")
     with pytest.raises(DataError, match=r"3\.png: values outside the 3 classes: .*#010203 \(2 pixels\)"):
         data.mask("3")
+
+
+def test_a_colour_that_is_no_class_in_the_first_file_does_not_hide_the_palettes_of_the_others() -> None:
+    data = palettes()
+    mask = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
+    mask.putpalette([0, 0, 0, 255, 0, 255, 0, 255, 0])
+    mask.save("data/masks/0.png")
+    data = Folder("data", data_classes(), "auto", 255, False)
+    assert [data.mask(name).tolist() for name in ("1", "2", "3")] == [[[0, 1, 2]]] * 3
+    with pytest.raises(DataError, match=r"0\.png: values outside the 3 classes: #ff00ff \(1 pixels\)"):
+        data.mask("0")
+
+
+def test_black_and_white_palettes_are_indices_although_the_classes_have_other_colours() -> None:
+    data = palettes()
+    for name in data.names:
+        mask = Image.fromarray(np.array([[0, 1, 1]], np.uint8)).convert("P")
+        mask.putpalette([0, 0, 0, 255, 255, 255])
+        mask.save(f"data/masks/{name}.png")
+    data = Folder("data", data_classes(), "auto", 255, False)
+    assert [data.mask(name).tolist() for name in data.names] == [[[0, 1, 1]]] * 4
 
 
 def test_the_ignored_index_of_a_palette_has_no_label() -> None:

@@ -129,7 +129,7 @@ def _stored_values(image: Image.Image, path: Path) -> NDArray[Any]:
 
 def decode_codes(codes: NDArray[Any], path: Path, classes: ClassMap, coding: str, ignore: int) -> Tensor:
     """As `decode_mask`, of (H, W) values, or of packed colours (`pack_colours`)."""
-    table = colour_table(classes, ignore) if coding == "colour" else _index_table(classes, coding, ignore)
+    table = _colour_table(classes, ignore) if coding == "colour" else _index_table(classes, coding, ignore)
     if codes.dtype == np.uint8:
         mask = _translate_bytes(codes, table)
         if mask is not None:
@@ -155,14 +155,15 @@ def pack_colours(values: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(values.astype(np.int64) @ np.array([65536, 256, 1]))
 
 
-def colour_table(classes: ClassMap, ignore: int) -> dict[int, int]:
+def class_codes(classes: ClassMap) -> dict[int, int]:
     """Class index by packed colour."""
-    table = {}
-    if ignore not in range(len(classes)):
-        table[grey_code(ignore)] = VOID
-    for index, (red, green, blue) in enumerate(classes.palette):
-        table[(red << 16) + (green << 8) + blue] = index
-    return table
+    return {(red << 16) + (green << 8) + blue: index for index, (red, green, blue) in enumerate(classes.palette)}
+
+
+def _colour_table(classes: ClassMap, ignore: int) -> dict[int, int]:
+    """Class index or VOID by packed colour."""
+    void = {} if ignore in range(len(classes)) else {grey_code(ignore): VOID}
+    return void | class_codes(classes)
 
 
 def grey_code(value: int) -> int:

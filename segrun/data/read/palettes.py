@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segrun.data.read.images import has_palette
 from segrun.data.read.masks import (
-    colour_table,
+    class_codes,
     decode_codes,
     decode_mask,
     grey_code,
@@ -49,27 +49,34 @@ def palette_coding(path: Path, classes: ClassMap, ignore: int) -> str | None:
     """Whether a mask with a palette states the class by its colours.
 
     Returns:
-        "colour" if its colours are those of classes, "index" if some are not, or the file has no palette; None if it
-        has only one colour, which says nothing.
+        "colour" if it shows the colours of two classes or more; "index" if it shows others, or has no palette; None if
+        it shows one colour of a class and `ignore` only, which says nothing.
 
     Raises:
         UnreadableError: As for `read_mask_values`.
     """
     if not has_palette(path):
         return "index"
-    colours = np.unique(_palette_colours(open_mask(path), classes, ignore)).tolist()
-    table = colour_table(classes, ignore)
-    if any(colour not in table for colour in colours):
-        return "index"
-    return "colour" if len(colours) > 1 else None
+    image = open_mask(path)
+    indices = np.unique(np.asarray(image.getchannel(0)))
+    colours = set(_palette(image)[indices[indices != ignore]].tolist())
+    known = colours & class_codes(classes).keys()
+    if len(known) > 1:
+        return "colour"
+    return "index" if colours - known else None
 
 
 def _palette_colours(image: Image.Image, classes: ClassMap, ignore: int) -> NDArray[np.int64]:
-    """(H, W) packed colours; −1 where the palette lacks the index."""
-    palette = np.asarray(image.getpalette("RGB"), np.int64).reshape(-1, 3)
-    colours = np.full(256, -1, np.int64)
-    colours[: len(palette)] = pack_colours(palette[None])[0]
-    table = colour_table(classes, ignore)
-    if ignore in range(256) and colours[ignore] not in table:
-        colours[ignore] = grey_code(ignore)
-    return np.asarray(colours[np.asarray(image.getchannel(0))])
+    """(H, W) packed colours; that of the index `ignore` is the grey of this value, unless a class has its colour."""
+    palette = _palette(image)
+    if ignore in range(256) and palette[ignore] not in class_codes(classes):
+        palette[ignore] = grey_code(ignore)
+    return np.asarray(palette[np.asarray(image.getchannel(0))])
+
+
+def _palette(image: Image.Image) -> NDArray[np.int64]:
+    """(256,) packed colours; −1 for indices that the palette lacks."""
+    colours = np.asarray(image.getpalette("RGB"), np.int64).reshape(-1, 3)
+    palette = np.full(256, -1, np.int64)
+    palette[: len(colours)] = pack_colours(colours[None])[0]
+    return palette

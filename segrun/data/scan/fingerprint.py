@@ -22,7 +22,7 @@ LISTINGS = {
     "notes",
     "problems",
     "classes",
-    "guessed_coding",
+    "guessed_index",
 }  # attributes that do not change what is read
 CLASS_ATTRIBUTES = ("channels", "coding", "ignore_index", "exif")  # settings that may lie in the class
 MAX_DEPTH = 8

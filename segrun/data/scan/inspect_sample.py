@@ -37,7 +37,9 @@ def inspect_sample(data: Dataset, name: str) -> ImageRecord:
         sample = data.sample(name)  # both together, since many data sets decode the same file for both
     except DataError as error:
         damaged = _inspect_damaged(data, name, str(error))
-        return dataclasses.replace(damaged, jpeg_mask=jpeg_mask, is_turned=orientation > 1)
+        return dataclasses.replace(
+            damaged, jpeg_mask=jpeg_mask, is_turned=orientation > 1 and damaged.problem_kind == "size"
+        )
     pixels = sample.image.contiguous().numpy()
     reduced = reduce_image(pixels)
     mask = np.ascontiguousarray(sample.mask.numpy())

@@ -121,7 +121,7 @@ def tiny(e: Evidence) -> Iterator[Violation]:
 
 def mixed_masks(e: Evidence) -> Iterator[Violation]:
     """Masks of 0 and 1 beside masks of 0 and 255, unless a mask holds all three: then 255 means "no label"."""
-    if not e.data.guessed_coding or len(e.data.classes) != 2:
+    if not e.data.guessed_index or len(e.data.classes) != 2:
         return
     ones, voids = [], []
     for name, record in zip(e.readable.names, e.readable.records, strict=True):

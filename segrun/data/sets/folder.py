@@ -67,13 +67,13 @@ class Folder(ImageMaskPairs):
         self.channels = channels
         self.ignore_index = ignore_index
         self.exif = exif
-        self.guessed_coding = masks == "auto"
         report = FileReport()
         splits = split_folders(self.root, "images")
         self.pairs = self._list_pairs(splits, report, allow_unpaired)
         self.splits = self.splits_by_prefix(splits)
         if masks == "auto":
             self.coding = self._recognise_coding()
+            self.guessed_index = self.coding == "index" and ignore_index == 255
             report.notes.append(f"masks understood as {self.coding} (dataset.masks={self.coding} makes this explicit)")
         else:
             self.coding = masks
@@ -108,8 +108,7 @@ class Folder(ImageMaskPairs):
         return "index"
 
     def _palettes_hold_classes(self) -> bool:
-        """Whether the masks have palettes with the colours that were given with the classes: the first file with two
-        or more colours decides."""
+        """Whether the masks have palettes with the colours that were given with the classes: see `palette_coding`."""
         if not self.classes.colours_given:
             return False
         for _, path in self.pairs.values():

@@ -13,6 +13,7 @@ from segrun.data.read.raw import read_raw
 from segrun.data.sets.microscopy import Microscopy
 from segrun.errors import DataError, MissingExtraError, RequestError
 from tests.data.sets.config import from_config
+from tests.data.sets.test_mask_files import png
 
 tifffile = pytest.importorskip("tifffile")
 VALUES = (np.arange(5 * 4 * 6).reshape(5, 4, 6) * 300).astype(np.uint16)  # five channels of 4×6
@@ -94,6 +95,24 @@ def test_values_that_stand_for_others_are_refused() -> None:
         read_raw(Path("palette.png"), 1)
     with pytest.raises(DataError, match="complex64"):
         read_raw(saved(VALUES[0].astype(np.complex64)), 1)
+
+
+def test_colours_of_16_bits_that_pillow_reduces_to_8_are_refused() -> None:
+    png(Path("deep.png"), VALUES[:3].transpose(1, 2, 0), colour_type=2)
+    with pytest.raises(DataError, match=r"deep\.png: has 16 bits per channel, of which Pillow keeps 8"):
+        read_raw(Path("deep.png"), 3)
+
+
+def test_an_orientation_that_is_ignored_leaves_the_stored_pixels() -> None:
+    for kind in ("images", "masks"):
+        saved(
+            VALUES[0] if kind == "images" else VALUES[0] % 2, f"cells/{kind}/a.tif", extratags=[(274, "H", 1, 3, True)]
+        )
+    data = microscopy(channels=1, intensity=IntensitySettings("fixed", 0, 65535), exif="ignore")
+    np.testing.assert_allclose(data.image("a")[0] * 65535, VALUES[0], atol=0.01)
+    assert np.array_equal(data.mask("a"), VALUES[0] % 2)
+    read = Microscopy.raw_reader({"exif": "ignore"}, 1)
+    assert np.array_equal(read(Path("cells/images/a.tif"))[0], VALUES[0])
 
 
 def test_several_images_in_one_file_are_refused() -> None:
