@@ -9,6 +9,8 @@ from typing import Any
 
 from segrun.names import visible_name
 
+LONGEST_NAME = 300  # characters of a name that a message shows
+
 
 class SegrunError(Exception):
     """A failure during a command.
@@ -68,10 +70,16 @@ def join_names(names: Iterable[object], limit: int = 5) -> str:
         names: Anything with a readable `str`.
         limit: Number of names that are written out.
     """
-    words = [visible_name(name) for name in names]
+    words = [brief(name) for name in names]
     more = len(words) - limit
     text = ", ".join(words[:limit])
     return f"{text} and {more} more" if more > 0 else text
+
+
+def brief(name: object) -> str:
+    """A name as a message shows it: within a line, and cut where it is very long."""
+    text = visible_name(name)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
 
 
 def import_extra(module: str, extra: str) -> Any:

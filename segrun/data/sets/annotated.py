@@ -148,14 +148,15 @@ def take(entry: Any, key: str, kinds: tuple[type, ...], *place: object) -> Any:
         DataError: It is not an object, or its value is missing or of another type. The message names file and key.
     """
     value = entry.get(key) if isinstance(entry, dict) else None
-    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+    if isinstance(value, kinds) and not isinstance(value, bool):
         return value
     file, *keys = place
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in (*keys, key)).lstrip(".")
     needed = " or ".join(dict.fromkeys(WORDS[kind] for kind in kinds))
-    found = f"={json.dumps(None)}" if value is None else f"={reprlib.repr(value)}"
     if not isinstance(entry, dict) or key not in entry:
         found = " is missing"
+    else:
+        found = "=null" if value is None else f"={reprlib.repr(value)}"
     raise DataError(f"{file}: {where}{found}: must be {needed}. Correct the file, or export it again.")
 
 
@@ -184,7 +185,8 @@ def path_inside(path: Path, folders: Sequence[Path] | None) -> Path | None:
     if folders is None:
         return path
     path = Path(os.path.normpath(path))
-    return path if any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in folders) else None
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links
+    return path if any(absolute.is_relative_to(folder) for folder in folders) else None
 
 
 def is_file(path: Path) -> bool:

@@ -28,7 +28,7 @@ from segrun.data.sets.coco_files import (
 )
 from segrun.data.sets.files import FileReport, dataset_root
 from segrun.data.sets.rle import Runs, runs_to_mask, segmentation_runs
-from segrun.errors import DataError, RequestError, join_names
+from segrun.errors import DataError, RequestError, brief, join_names
 from segrun.types import VOID
 
 
@@ -136,7 +136,9 @@ class Coco(AnnotatedDataset):
             try:
                 self.packed[name] = PackedImage(image.width, image.height, marshal.dumps(annotations))
             except ValueError as error:
-                raise DataError(f"{file.path}: the annotations of {image.file_name} are nested too deeply.") from error
+                raise DataError(
+                    f"{file.path}: the annotations of {brief(image.file_name)} are nested too deeply."
+                ) from error
 
     def _report_annotations(self, file: AnnotationFile, report: FileReport) -> None:
         crowds = sum(annotation.is_crowd for entries in file.annotations.values() for annotation in entries)
@@ -169,9 +171,11 @@ class Coco(AnnotatedDataset):
         check_size(mask, packed.width, packed.height, image, file)
         layers: list[tuple[int, Runs]] = []
         for annotation_id, category, is_crowd, segmentation in marshal.loads(packed.annotations):
-            place = f"{file}: annotation {annotation_id}"
+            place = f"{file}: annotation {brief(annotation_id)}"
             if category not in self.class_of_category:
-                raise DataError(f"{place}: category {category} is not listed in the file. Correct it or remove it.")
+                raise DataError(
+                    f"{place}: category {brief(category)} is not listed in the file. Correct it or remove it."
+                )
             value = VOID if is_crowd and self.crowd_is_void else self.class_of_category[category]
             layers.append((value, segmentation_runs(segmentation, mask.shape, place)))
         layers.sort(key=lambda layer: -sum(layer[1][1::2]))

@@ -13,7 +13,7 @@ from segrun.data.dataset import SPLITS
 from segrun.data.read.masks import decode_mask, open_mask, read_mask_values
 from segrun.data.sets.files import FileReport, Pair, dataset_root, list_files, pair_files
 from segrun.data.sets.pairs import ImageMaskPairs
-from segrun.errors import DataError, RequestError, join_names
+from segrun.errors import DataError, RequestError, brief, join_names
 from segrun.types import VOID, ClassMap, Colour
 
 LISTS = "ImageSets/Segmentation"
@@ -109,10 +109,10 @@ def read_labelmap(file: Path) -> ClassMap:
         name, _, rest = line.partition(":")
         colour = _parse_colour(rest.partition(":")[0])
         if colour is None:
-            raise DataError(f"{file}:{number}: {line}: must be name:red,green,blue:parts:actions.")
+            raise DataError(f"{file}:{number}: {brief(line)}: must be name:red,green,blue:parts:actions.")
         if name in names or colour in colours:
             raise DataError(
-                f"{file}:{number}: {line}: an earlier label has the same name or colour. Give each its own."
+                f"{file}:{number}: {brief(line)}: an earlier label has the same name or colour. Give each its own."
             )
         names.append(name)
         colours.append(colour)

@@ -37,7 +37,7 @@ from segrun.data.sets.polygons import (
     rasterize_disc,
     rasterize_polygon,
 )
-from segrun.errors import DataError, join_names
+from segrun.errors import DataError, brief, join_names
 from segrun.types import VOID
 
 
@@ -102,11 +102,12 @@ class LabelMe(AnnotatedDataset):
             return set()
         image = path_inside(file.parent / content["imagePath"].replace("\\", "/"), self.folders)
         if image is None:
-            report.problems.append(f"{file}: its imagePath is {content['imagePath']}, {OUTSIDE}")
+            report.problems.append(f"{file}: its imagePath is {brief(content['imagePath'])}, {OUTSIDE}")
             return set()
         if not is_file(image):
             report.problems.append(
-                f"{file}: its imagePath {content['imagePath']} is missing. Restore the image, or remove the JSON file."
+                f"{file}: its imagePath {brief(content['imagePath'])} is missing. Restore the image, or remove the "
+                "JSON file."
             )
         self.paths[file.relative_to(self.root).with_suffix("").as_posix()] = (image, file)
         return {str(shape["label"]) for shape in shapes}
@@ -124,7 +125,7 @@ class LabelMe(AnnotatedDataset):
         check_size(mask, content.get("imageWidth"), content.get("imageHeight"), image, file)
         for number, shape in enumerate(shapes, 1):
             label = str(shape["label"])
-            place = f"{file}: shape {number} ({label})"
+            place = f"{file}: shape {number} ({brief(label)})"
             if label not in self.void and label not in self.class_index:
                 known = join_names(self.classes.names, 24)
                 raise DataError(f"{place}: is none of {known}. Add it to dataset.classes or dataset.void.")
@@ -206,8 +207,8 @@ def _mask_region(text: object, points: Points, size: Size, place: str) -> Region
             extra = (right + 1 - left - width, bottom + 1 - top - height)
             if not set(extra) <= {0, 1} or left < 0 or top < 0 or left + width > size[1] or top + height > size[0]:
                 raise DataError(
-                    f"{place}: its mask of {width}×{height} does not fill the box ({left}, {top}) to ({right}, {bottom}) "
-                    f"in the image of {size[1]}×{size[0]}. Draw it again."
+                    f"{place}: its mask of {width}×{height} does not fill the box ({left}, {top}) to "
+                    f"({right}, {bottom}) in the image of {size[1]}×{size[0]}. Draw it again."
                 )
             values = np.asarray(image)
     except (TypeError, ValueError, OSError, SyntaxError, EOFError) as error:

@@ -169,9 +169,7 @@ class Nifti(VolumeSlices):
                 counts[name] = label.slice_count(self.codes)
                 turned += any(image.grid != label.grid for image in images)
         if turned:
-            report.notes.append(
-                f"{turned} cases have labels along other axes than their images: turned, which is exact"
-            )
+            report.notes.append(f"{turned} cases have labels along other axes than their images: turned, exactly")
         return counts
 
     def _misfit(self, image: Volume, label: Volume) -> str:

@@ -137,7 +137,7 @@ def has_grid(raster: Any) -> bool:
 
 
 def is_georeferenced(raster: Any) -> bool:
-    """Whether the header states where the raster lies: by a transform, control points (GCPs) or a camera model (RPCs)."""
+    """Whether the header states where the raster lies: by a transform, control points (GCPs) or a camera (RPCs)."""
     return has_grid(raster) or bool(raster.gcps[0]) or raster.rpcs is not None
 
 

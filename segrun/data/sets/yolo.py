@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from segrun.data.sets.annotated import (
 from segrun.data.sets.classes import NULLS, read_yaml
 from segrun.data.sets.files import FileReport, dataset_root
 from segrun.data.sets.polygons import Region, parse_points, rasterize_polygon
-from segrun.errors import DataError, RequestError, UnreadableError, join_names
+from segrun.errors import DataError, RequestError, UnreadableError, brief, join_names
 
 TOLERANCE = 1e-3  # of width or height: a coordinate outside the image by less than this is a rounding error
 
@@ -59,7 +58,7 @@ class Yolo(AnnotatedDataset):
         self.unsearched = path if base is None else ""
         report = FileReport()
         if self.unsearched:
-            report.notes.append(f"{self.file}: its path {path} is outside dataset.root, and is not searched")
+            report.notes.append(f"{self.file}: its path {brief(path)} is outside dataset.root, and is not searched")
         self.paths = {}
         self.splits = {}
         for split in SPLITS:
@@ -87,9 +86,10 @@ class Yolo(AnnotatedDataset):
         path = next((candidate for candidate in inside if os.path.exists(candidate)), None)  # noqa: PTH110
         if path is None:
             if self.unsearched or not inside:
-                raise DataError(f"{self.file}: names {self.unsearched or entry}, {OUTSIDE}")
+                raise DataError(f"{self.file}: names {brief(self.unsearched or entry)}, {OUTSIDE}")
             raise RequestError(
-                f"{self.file}: {entry} is neither in {self.base} nor in {self.root}. Correct it in {self.file.name}."
+                f"{self.file}: {brief(entry)} is neither in {self.base} nor in {self.root}. Correct it in "
+                f"{self.file.name}."
             )
         if not path.is_dir():
             return list(self._read_list(path, report))
@@ -108,11 +108,13 @@ class Yolo(AnnotatedDataset):
             inside = [path for candidate in candidates if (path := path_inside(candidate, self.folders))]
             image = next((candidate for candidate in inside if is_file(candidate)), None)
             if not inside:
-                report.problems.append(f"{file}: names {entry}, {OUTSIDE}")
+                report.problems.append(f"{file}: names {brief(entry)}, {OUTSIDE}")
             elif image is not None:
                 yield _normalize(image)
             else:
-                report.problems.append(f"{file}: names {entry}, which is missing. Restore it, or remove the line.")
+                report.problems.append(
+                    f"{file}: names {brief(entry)}, which is missing. Restore it, or remove the line."
+                )
 
     def _add_image(self, image: Path, report: FileReport) -> str:
         """Add an image to `paths`, and return its name: its path in `path` or `root`."""
@@ -143,8 +145,8 @@ class Yolo(AnnotatedDataset):
         """The pixels and the class of a line."""
         if not words[0].isdecimal() or int(words[0]) >= len(self.label_names):
             raise DataError(
-                f"{place}: class {words[0]}; {self.file.name} names 0 to {len(self.label_names) - 1}. Correct one of "
-                "them."
+                f"{place}: class {brief(words[0])}; {self.file.name} names 0 to {len(self.label_names) - 1}. Correct "
+                "one of them."
             )
         if len(words) == 5:
             raise DataError(f"{place}: 5 numbers are a box. Segmentation needs outlines: class x1 y1 x2 y2 x3 y3 ….")
@@ -189,9 +191,7 @@ def _parse_names(content: Mapping[str, Any], file: Path) -> list[str]:
         raise DataError(f"{file}: names must be a list, or {{0: name, 1: name, …}} without gaps.")
     count = content.get("nc", str(len(names)))
     if count != str(len(names)):
-        raise DataError(
-            f"{file}: nc is {count if isinstance(count, str) else reprlib.repr(count)}, but there are {len(names)} names. Correct one of them."
-        )
+        raise DataError(f"{file}: nc is {brief(count)}, but there are {len(names)} names. Correct one of them.")
     return names
 
 

@@ -62,9 +62,7 @@ def test_a_segment_that_the_json_does_not_know_is_refused() -> None:
 
 def test_a_panoptic_json_that_is_none_is_refused() -> None:
     panoptic(categories=[{"id": 1, "name": "person"}])
-    with pytest.raises(
-        DataError, match=r"panoptic_train2017\.json: annotations\[0\]\.segments_info\[2\]: id 300 of category 200: "
-    ):
+    with pytest.raises(DataError, match=r"panoptic_train2017\.json: annotations\[0\]\.segments_info\[2\]: id 300 of"):
         CocoPanoptic("coco")
     panoptic()
     panoptic("val", categories=[*CATEGORIES, {"id": 3, "name": "car"}])

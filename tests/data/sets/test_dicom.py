@@ -132,9 +132,7 @@ def test_a_range_of_padding_is_no_value() -> None:
     assert np.isnan(values[0]).tolist() == [True, True, True, False] and not np.isnan(values[1:]).any()
 
 
-@pytest.mark.parametrize(
-    "names", [("IM0001", "IM0002", "IM0003"), ("z.IMA", "a.IMA", "x.ima"), ("1.2.5", "1.2.3", "1.2.4")]
-)
+@pytest.mark.parametrize("names", [("IM1", "IM2", "IM3"), ("z.IMA", "a.IMA", "x.ima"), ("1.2.5", "1.2.3", "1.2.4")])
 def test_files_without_a_suffix_and_ima_are_read(names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         saved(f"study/images/p1/{name}", SLICES[index], height=2.5 * index)

@@ -27,9 +27,9 @@ from segrun.types import VOID
 from tests.data.sets.config import from_config
 
 rasterio = pytest.importorskip("rasterio")
-import rasterio.control  # noqa: E402
-import rasterio.rpc  # noqa: E402
+from rasterio.control import GroundControlPoint  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
+from rasterio.rpc import RPC  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
 FIXED = IntensitySettings("fixed", 0, 1000)
@@ -166,7 +166,7 @@ def test_a_picture_made_of_a_raster_lies_where_the_raster_does(crs: str | None) 
 def points() -> list[Any]:
     """Four control points of a raster of 5×7 that is no parallelogram on the map."""
     corners = ((0, 0, 10.5, 50.25), (0, 7, 11, 50), (5, 0, 10, 49), (5, 7, 11.125, 49.5))
-    return [rasterio.control.GroundControlPoint(*corner, 0) for corner in corners]
+    return [GroundControlPoint(*corner, 0) for corner in corners]
 
 
 def with_points(path: str) -> Path:
@@ -193,7 +193,7 @@ def test_control_points_are_kept_in_what_predict_writes() -> None:
 
 def test_a_camera_model_is_kept_in_what_predict_writes() -> None:
     numbers = [float(n) / 8 for n in range(20)]
-    model = rasterio.rpc.RPC(
+    model = RPC(
         height_off=1, height_scale=2, lat_off=3, lat_scale=4, line_den_coeff=[1.0] + [0.0] * 19, line_num_coeff=numbers,
         line_off=7, line_scale=8, long_off=9, long_scale=10, samp_den_coeff=[1.0] + [0.0] * 19,
         samp_num_coeff=numbers[::-1], samp_off=11, samp_scale=12, err_bias=0.5, err_rand=0.25,

@@ -202,7 +202,7 @@ def test_labels_along_other_axes_are_turned_exactly_and_that_is_noted(codes: str
         data = nifti(axis=axis)
         assert np.array_equal(data.mask(name), as_radiologists_see(LABELS)[axis]) and data.mask(name).any()
     assert not data.problems
-    assert data.notes == ["1 cases have labels along other axes than their images: turned, which is exact"]
+    assert data.notes == ["1 cases have labels along other axes than their images: turned, exactly"]
 
 
 def moved(affine: NDArray[Any], path: str = "task/masks/a.nii") -> None:
@@ -225,8 +225,8 @@ def test_labels_elsewhere_in_space_are_a_problem_with_the_tolerance(affine: NDAr
     codes = "".join(nibabel.aff2axcodes(affine))
     assert problem == (
         f"task/images/a.nii: is 4×5×6 in RAS orientation, its label a.nii 4×5×6 in {codes} orientation, and lies up to "
-        f"{distance} voxels elsewhere in space (0.1 are allowed). Resample it to the image; if only its header is wrong, "
-        "give it the image's affine."
+        f"{distance} voxels elsewhere in space (0.1 are allowed). Resample it to the image; if only its header is "
+        "wrong, give it the image's affine."
     )
 
 

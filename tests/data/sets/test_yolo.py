@@ -169,7 +169,7 @@ def test_lines_of_a_list_that_lead_out_of_the_root_are_a_problem(tmp_path: Path)
     put("secret.jpg")
     put(
         "parts/val.txt",
-        f"images/val/a.jpg\n../secret.jpg\n{tmp_path}/secret.jpg\n{tmp_path}/parts/images/train/a.jpg\n",
+        f"images/val/a.jpg\n../secret.jpg\n{tmp_path}/secret.jpg\n{tmp_path}/parts/images/train/a.jpg",
     )
     put("parts/data.yaml", "names: [cat, dog]\nval: val.txt\n")
     data = yolo()
@@ -191,7 +191,7 @@ def test_linked_folders_in_the_root_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", ["[no, off, 01, null]", "{0: no, 1: off, 2: 01, 3: null}", "\n- no\n- off\n- 01\n- null"]
+    "names", ["[no, off, 01, null]", "{0: no, 1: off, 2: 01, 3: null}", "\n- no\n- off\n- 01\n- null\n"]
 )
 def test_names_are_taken_as_they_are_written(names: str) -> None:
     parts(data=f"nc: 4\nnames: {names}\ntrain: images/train\nval: images/val\ntest: null\n")
