@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segrun.errors import RequestError, ResourceError, SegrunError
-from segrun.files import atomic_write, check_writable, write_text
+from segrun.files import atomic_write, check_writable, create_dir, write_text
 
 
 @contextmanager
@@ -88,3 +88,9 @@ def test_whether_a_folder_can_be_written_is_found_without_making_it(tmp_path: Pa
     with pytest.raises(RequestError, match=r"file/b: cannot be written .*Choose another folder"):
         check_writable(tmp_path / "file" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_in_the_place_of_a_new_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "new").symlink_to("victim")
+    assert create_dir(tmp_path / "new") == tmp_path / "new_2"

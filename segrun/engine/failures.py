@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ SILENT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def explained_failures(folder: Path, settings: TrainerSettings, size: tuple[int, int]) -> Iterator[None]:
+def explained_failures(folder: Path, settings: TrainerSettings, size: Sequence[int]) -> Iterator[None]:
     """Inside, failures from outside become one line and the command that continues the run.
 
     Args:

@@ -111,15 +111,12 @@ def share(tensors: Iterable[torch.Tensor]) -> None:
         return
     for tensor in tensors:
         try:
-            tensor.share_memory_()
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            size = f"{tensor.nbytes / 1e6:,.1f} MB"
-            raise ResourceError(
-                f"/dev/shm is full: no room for {size} of a batch ({_reason(error)}). {SHARED_MEMORY_CURE}"
-            ) from error
+            raise ResourceError(f"/dev/shm is full: {_reason(error)}. {SHARED_MEMORY_CURE}") from error
 
 
-def worker_error(error: RuntimeError, timeout: float) -> ResourceError | None:
+def worker_error(error: Exception, timeout: float) -> ResourceError | None:
     """What happened to a loader's process, where torch's error tells of one.
 
     Args:
