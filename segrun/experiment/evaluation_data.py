@@ -14,6 +14,7 @@ from segrun.config.recorded import RecordedConfig
 from segrun.config.trust import Trust
 from segrun.data.dataset import Dataset, Splits
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.checks import refuse_mixed_masks
 from segrun.data.split.splits import check_disjoint, check_names_exist
 from segrun.errors import RequestError, join_names
 from segrun.experiment.recorded_paths import print_paths
@@ -56,6 +57,7 @@ def evaluation_data(config: Values, checkpoint: Checkpoint, trust: Trust) -> Eva
     keys = RecordedConfig(config).overridden_keys
     dataset = _opened(_read_alike(config["dataset"], checkpoint, keys), None)
     _check_alike(dataset, checkpoint)
+    refuse_mixed_masks(dataset, dataset.names)
     same_data = all(facts(key).locates_data for key in keys if key.startswith("dataset."))
     stored_names = {name for names in checkpoint.splits.values() for name in names}
     if same_data and stored_names <= set(dataset.names):

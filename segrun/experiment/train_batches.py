@@ -16,6 +16,7 @@ from segrun.data.loader.processes import LoadedStream
 from segrun.data.loader.sample_cache import SampleCache
 from segrun.data.loader.train_dataset import TrainDataset
 from segrun.data.loader.train_loader import make_train_loader
+from segrun.data.scan.checks import refuse_mixed_masks
 from segrun.data.scan.scan import scan_dataset
 from segrun.data.sizing import Sizing
 from segrun.device import loader_workers
@@ -158,6 +159,7 @@ def check_own_dataset(name: str, other: Dataset, data: PreparedData, sizing: Siz
             f"auxiliary.{name}.dataset: images of {other.channels} channels, the primary's have {data.channels}."
         )
     scan = scan_dataset(other, train_names(other))
+    refuse_mixed_masks(other, train_names(other))
     if sizing.size is None and set(scan.sizes) != set(data.train_scan.sizes):
         raise RequestError(
             f"auxiliary.{name}.dataset: its images have other sizes than the primary's and cannot share a batch. Make "

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 import segrun
+from segrun.commands import evaluate
+from segrun.config.compose import compose
 from segrun.data.sets.folder import Folder
 from segrun.errors import DataError
 from tests.commands.test_train import command
@@ -59,6 +61,16 @@ def test_a_set_of_0_1_and_0_255_is_refused_with_both_groups(folder_data: Writer)
     with pytest.raises(DataError, match="4 masks hold 0 and 255"):
         segrun.train([*SMALL, *ROUGH, *folder(root)])
     assert "mixed_masks" not in findings(root, "dataset.masks=index")
+
+
+@pytest.mark.slow
+def test_eval_refuses_a_mixed_set_too(folder_data: Writer) -> None:
+    run = segrun.train([*SMALL, *ROUGH, *SPLIT, *folder(folder_data(8))]).checkpoint
+    root = folder_data(6, root="other")
+    for path in sorted((root / "masks").iterdir())[:4]:
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
+    with pytest.raises(DataError, match=r"4 masks hold 0 and 255 \(p00\), 2 hold 0 and 1 \(p04\)"):
+        evaluate.run(compose("eval", [f"checkpoint={run}", *folder(root)]))
 
 
 def test_255_beside_0_and_1_in_one_mask_means_no_label(folder_data: Writer) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from segrun.data.dataset import Dataset, Splits
 from segrun.data.scan import image_rules, set_rules
 from segrun.data.scan.evidence import Evidence
 from segrun.data.scan.findings import Finding, Violation
-from segrun.data.scan.scan import DatasetScan
+from segrun.data.scan.scan import DatasetScan, scan_dataset
 from segrun.data.scan.settings import Rules
 from segrun.data.sizing import Sizing
 from segrun.errors import DataError
@@ -72,6 +72,21 @@ def run_rules(
         if severity != "off":
             findings += [Finding(rule, severity, tuple(names), text) for names, text in violations(evidence)]
     return sorted(findings, key=lambda finding: finding.severity)
+
+
+def refuse_mixed_masks(data: Dataset, names: Sequence[str]) -> None:
+    """Refuse masks of 0 and 1 beside masks of 0 and 255 in a data set that no rules are set for.
+
+    Args:
+        data: The data set; its masks are read where they had to be interpreted.
+        names: The images.
+
+    Raises:
+        DataError: There are such masks, or files are damaged.
+    """
+    if data.guessed_index and len(data.classes) == 2:
+        for _, text in set_rules.find_mixed_masks(data, scan_dataset(data, names)):
+            raise DataError(text)
 
 
 def check_before_training(data: Dataset, scan: DatasetScan, splits: Splits, rules: Rules) -> list[str]:

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.data.dataset import Dataset
 from segrun.data.raw_dataset import RawDataset
 from segrun.data.scan.evidence import Evidence
 from segrun.data.scan.findings import Violation, count_images
 from segrun.data.scan.record import STRIDES
+from segrun.data.scan.scan import DatasetScan
 from segrun.errors import DataError, join_names
 
 DARK = 4095.5 / 65535  # values of 12 bits in 16 end below
@@ -120,11 +122,16 @@ def tiny(e: Evidence) -> Iterator[Violation]:
 
 
 def mixed_masks(e: Evidence) -> Iterator[Violation]:
+    """Masks of 0 and 1 beside masks of 0 and 255."""
+    yield from find_mixed_masks(e.data, e.readable)
+
+
+def find_mixed_masks(data: Dataset, scan: DatasetScan) -> Iterator[Violation]:
     """Masks of 0 and 1 beside masks of 0 and 255, unless a mask holds all three: then 255 means "no label"."""
-    if not e.data.guessed_index or len(e.data.classes) != 2:
+    if not data.guessed_index or len(data.classes) != 2:
         return
     ones, voids = [], []
-    for name, record in zip(e.readable.names, e.readable.records, strict=True):
+    for name, record in zip(scan.names, scan.records, strict=True):
         if record.pixel_counts[1] and record.void_pixels:
             return
         if record.pixel_counts[1]:
