@@ -53,7 +53,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     Yields:
         A function that advances the bar by a number of steps.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True, disable=not sys.stdout.isatty()) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(visible(description), total=total)
         yield lambda steps: bar.advance(task, steps)

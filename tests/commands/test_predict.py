@@ -23,7 +23,8 @@ from segrun.commands.predict import PredictResult
 from segrun.config.compose import compose
 from segrun.data.sets.shapes import Shapes
 from segrun.errors import RequestError
-from segrun.inference import predict_files, predict_jobs
+from segrun.inference import predict_jobs
+from segrun.inference.predictor import Predictor
 from tests.conftest import QUICK
 
 
@@ -209,14 +210,14 @@ def test_one_files_failure_does_not_stop_the_others(
     for name in ("a", "b", "c", "d"):
         picture(f"in/{name}.png")
     Path("masks/c.png").mkdir(parents=True)
-    read = predict_files.Predictor.__init__
+    read = Predictor.__init__
 
     def init(self: Any, *args: Any, **options: Any) -> None:
         read(self, *args, **options)
         original = self.read
         self.read = lambda path: 1 / 0 if path.name == "a.png" else original(path)
 
-    monkeypatch.setattr(predict_files.Predictor, "__init__", init)
+    monkeypatch.setattr(Predictor, "__init__", init)
     result = run(checkpoint, "in", "masks", "overwrite=true", "batch_size=4")
     assert (result.written, result.status, len(result.failed)) == (2, 1, 2)
     printed = capsys.readouterr().out

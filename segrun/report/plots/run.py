@@ -31,7 +31,7 @@ def save_curves(metrics: Path, path: Path) -> None:
         metrics: metrics.jsonl of the run.
         path: The PNG file to write.
     """
-    rows = read_epochs(metrics)
+    rows: Sequence[Row] = read_epochs(metrics)
     if not rows:  # the file was deleted
         return
     task_keys = [key for key in TASK_LABELS if len(rows[-1].get(key, ())) > 1]
