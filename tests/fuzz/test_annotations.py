@@ -17,8 +17,8 @@ OTHERS = [pytest.param(seed, marks=pytest.mark.long) for seed in range(len(FORMA
 @pytest.mark.parametrize("seed", [*SAMPLE, *OTHERS])
 def test_a_damaged_file_ends_in_a_result_or_in_a_known_message(seed: int, tmp_path: Path) -> None:
     damaged = write_set(tmp_path / "data", seed)
-    for command in (["check"], ["plan", "strategy=scratch", "sizing=pad", "sizing.size=[64,64]"]):
-        outcome = run_command([*command, *damaged.words], tmp_path)
-        context = f"{damaged.file} ({damaged.change}), {command[0]}: {outcome.faults()}\n{outcome.output}"
-        assert not outcome.faults(), context
-        assert outcome.output.strip(), context
+    plan = ["plan", "strategy=scratch", "sizing=pad", "sizing.size=[64,64]"]
+    command = plan if seed // len(FORMATS) % 2 else ["check"]
+    outcome = run_command([*command, *damaged.words], tmp_path)
+    context = f"{damaged.file} ({damaged.change}), {command[0]}: {outcome.faults()}\n{outcome.output}"
+    assert not outcome.faults() and outcome.output.strip(), context

@@ -138,7 +138,7 @@ def file_state(data: Dataset, name: str) -> FileState | None:
         return None
     try:
         stats = [os.stat(path) for path in paths]  # noqa: PTH116 – Path.stat takes twice the time
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     stamp = " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
     return FileState("\n".join([name, *map(os.path.abspath, paths)]), stamp)

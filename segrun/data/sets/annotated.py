@@ -165,14 +165,14 @@ def take_name(entry: Any, key: str, *place: object) -> str:
     return str(take(entry, key, (str, int), *place))
 
 
-def folders_allowed(allow_outside: bool, *folders: Path) -> list[Path] | None:
+def folders_allowed(allow_outside: bool, *folders: Path) -> list[str] | None:
     """What `path_inside` takes: the folders as absolute paths, as they are written and with links resolved; or None."""
     if allow_outside:
         return None
-    return [Path(spelling(folder)) for folder in folders for spelling in (os.path.abspath, os.path.realpath)]
+    return [str(spelling(folder)) for folder in folders for spelling in (os.path.abspath, os.path.realpath)]
 
 
-def path_inside(path: Path, folders: Sequence[Path] | None) -> Path | None:
+def path_inside(path: Path, folders: Sequence[str] | None) -> Path | None:
     """The path to open for one that an annotation file names; None if it leads out of the folders.
 
     It is judged as it is written, before any file is touched: `..` goes back along the path, and links are not
@@ -184,9 +184,9 @@ def path_inside(path: Path, folders: Sequence[Path] | None) -> Path | None:
     """
     if folders is None:
         return path
-    path = Path(os.path.normpath(path))
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links
-    return path if any(absolute.is_relative_to(folder) for folder in folders) else None
+    absolute = os.path.join(os.path.abspath(path), "")  # noqa: PTH100, PTH118 - Path.resolve follows links
+    is_inside = any(absolute.startswith(os.path.join(folder, "")) for folder in folders)  # noqa: PTH118
+    return Path(os.path.normpath(path)) if is_inside else None
 
 
 def is_file(path: Path) -> bool:

@@ -20,7 +20,7 @@ NULLS = ("", "~", "null", "Null", "NULL")  # how YAML writes that there is no va
 IgnoreIndex = Annotated[int, Ge(-(2**31)), Le(2**32 - 1)]  # what a mask file of integers can hold
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]
     """Reads every scalar as it is written: YAML would make false of `off`, 1 of `01` and null of `null`."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class declares it

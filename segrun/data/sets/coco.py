@@ -183,7 +183,7 @@ class Coco(AnnotatedDataset):
             mask[runs_to_mask(runs, mask.shape)] = value
 
 
-def _find_image_dir(file: AnnotationFile, image_dirs: Sequence[Path], allowed: Sequence[Path] | None) -> Path:
+def _find_image_dir(file: AnnotationFile, image_dirs: Sequence[Path], allowed: Sequence[str] | None) -> Path:
     """The folder that holds images of a file. allowed: as for `path_inside`."""
     names = [image.file_name for image in file.images]
     for folder in image_dirs:

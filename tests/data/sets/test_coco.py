@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segrun.data.scan.scan import scan_all
 from segrun.data.sets.coco import Coco
 from segrun.errors import DataError, MissingExtraError, RequestError
 from segrun.types import VOID
@@ -367,7 +368,9 @@ def test_names_that_no_file_can_have_are_a_problem(name: str) -> None:
     data = coco()
     (problem,) = data.problems
     assert "1 images of labels.json are missing" in problem or "which is outside dataset.root" in problem
-    assert int(data.mask("a").sum()) == 12
+    first, *others = scan_all(data, data.names).records
+    assert not first.problem and int(data.mask("a").sum()) == 12
+    assert all("cannot be read" in record.problem or "no such file" in record.problem for record in others)
 
 
 def test_an_unknown_word_for_crowds_is_refused() -> None:
