@@ -214,11 +214,11 @@ def end_workers(loader: Any) -> None:
             worker.kill()
 
     killer = threading.Timer(WORKER_GRACE, kill)
-    killer.start()
-    with contextlib.suppress(RuntimeError):  # torch reports those that are killed
+    with contextlib.suppress(RuntimeError):  # torch reports those that are killed; at its exit Python starts no thread
+        killer.start()
         loader._shutdown_workers()
     killer.cancel()
-    kill()  # torch does nothing while Python exits
+    kill()  # at Python's exit, torch has done nothing
 
 
 def reset_peak_memory(cuda: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,14 +65,17 @@ class LoadedStream(Iterator[T]):
     def __next__(self) -> T:
         """
         Raises:
-            SegrunError: What `load` raised.
+            Exception: What `load` raised.
             ResourceError: A process died, does not respond, or has no room in shared memory.
         """
         try:
             item = next(self._loaded)
         except RuntimeError as error:
-            raise worker_error(error, self.timeout) or error from error
-        if isinstance(item, SegrunError):
+            known = worker_error(error, self.timeout)
+            if known is None:
+                raise
+            raise known from error
+        if isinstance(item, Exception):
             raise item
         loaded: T = item
         return loaded
@@ -83,12 +87,15 @@ class _Load(Generic[K, T]):
 
     load: Callable[[Sequence[K]], T]
 
-    def __call__(self, keys: Sequence[K]) -> T | SegrunError:
+    def __call__(self, keys: Sequence[K]) -> T | Exception:
         if get_worker_info() is None:
             return self.load(keys)
         try:
             return self.load(keys)
-        except SegrunError as error:
+        except Exception as error:
+            if not isinstance(error, SegrunError) and type(error).__module__ != "builtins":
+                raise  # perhaps it cannot be sent
+            error.add_note(traceback.format_exc())  # SEGRUN_DEBUG=1 shows it
             return error
 
 
