@@ -94,7 +94,7 @@ def palettes(masks: str = "auto", foreign: bool = False) -> Folder:
         Image.new("RGB", (3, 1)).save(f"data/images/{index}.png")
         mask = Image.fromarray(np.array([order], np.uint8)).convert("P")  # black, red, green, from the left
         palette = abs(colours[order] - (7 if foreign else 0))
-        mask.putpalette(palette.ravel().tolist())
+        mask.putpalette([int(value) for value in palette.flat])
         mask.save(f"data/masks/{index}.png")
     return Folder("data", data_classes(), masks, 255, False)  # type: ignore[arg-type]
 
