@@ -26,10 +26,11 @@ class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class declares it
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"{str(key)[:40]!r} occurs twice")
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in keys:
+                raise yaml.constructor.ConstructorError(problem=f"{str(key.value)[:40]!r} occurs twice")
+            keys.add(str(key.value))
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
 

@@ -133,7 +133,7 @@ def _affine(first: Any, to_ras: NDArray[np.float64], positions: tuple[float, ...
         return None
     affine = to_ras @ np.diag([float(spacing[1]), float(spacing[0]), float(distances.mean()), 1.0])
     affine[:3, 3] = np.diag([-1.0, -1, 1]) @ np.array(first.ImagePositionPatient, dtype=float)
-    return affine
+    return affine if abs(np.linalg.det(affine)) > 0 else None
 
 
 def read_slice(path: Path) -> NDArray[np.float32]:

@@ -49,7 +49,8 @@ class Volume:
             self.values, self.shape, dtype = image.dataobj, image.shape, image.get_data_dtype()
             self.affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)
             is_usable = len(self.shape) in (3, 4) and min(self.shape) > 0 and dtype.kind in "uif"
-            axcodes = nibabel.aff2axcodes(self.affine) if np.isfinite(self.affine).all() else (None, None, None)
+            has_axes = np.isfinite(self.affine).all() and abs(np.linalg.det(self.affine)) > 0
+            axcodes = nibabel.aff2axcodes(self.affine) if has_axes else (None, None, None)
             self.orientation = nibabel.io_orientation(self.affine) if None not in axcodes else None
             stated = math.prod(self.shape) * dtype.itemsize
             held = path.stat().st_size * (MAX_RATIO if path.suffix == ".gz" else 1)

@@ -208,6 +208,12 @@ def test_a_nifti_mask_lies_where_the_series_does() -> None:
         assert np.array_equal(dicom().mask(name), SLICES[index] % 7 == 0)
 
 
+def test_a_spacing_of_0_says_nothing_about_the_place_of_a_mask() -> None:
+    placed(np.diag([-0.75, -0.5, 2.5, 1]))
+    series("p1", PixelSpacing=[0, 0])
+    assert np.array_equal(dicom().mask("p1/001"), SLICES[1] % 7 == 0)
+
+
 def test_a_nifti_mask_elsewhere_in_space_is_refused_with_the_tolerance() -> None:
     placed(np.diag([-0.75, -0.5, 2.5, 1]))
     with pytest.raises(DataError, match=r"p1\.nii: lies up to 120 voxels elsewhere in space \(0\.1 are allowed\)"):

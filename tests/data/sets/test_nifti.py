@@ -230,6 +230,14 @@ def test_labels_elsewhere_in_space_are_a_problem_with_the_tolerance(affine: NDAr
     )
 
 
+def test_an_affine_without_volume_is_refused() -> None:
+    saved("task/images/a.nii", VOXELS)
+    saved("task/masks/a.nii", LABELS)
+    moved(np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    (problem,) = nifti().problems
+    assert problem.startswith("task/masks/a.nii: has the shape (4, 5, 6) of uint8, 4×5×6 in ??? orientation.")
+
+
 def test_rounding_in_the_header_of_a_label_does_no_harm() -> None:
     saved("task/images/a.nii", VOXELS)
     saved("task/masks/a.nii", LABELS)
