@@ -44,9 +44,9 @@ class _Config(TypedDict):
     trainer: _Trainer
     sizing: Options
     strategy: NotRequired[Options | None]
-    auxiliary: NotRequired[Options | None]
-    regularizer: NotRequired[Options | None]
-    tracker: NotRequired[Options | None]
+    auxiliary: NotRequired[Mapping[str, Options] | None]
+    regularizer: NotRequired[Mapping[str, Options] | None]
+    tracker: NotRequired[Mapping[str, Options] | None]
     init_from: NotRequired[str | None]
     names: NotRequired[Mapping[str, str | None]]
     asked: NotRequired[Sequence[str]]

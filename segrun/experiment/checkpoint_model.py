@@ -55,9 +55,11 @@ def initial_model(
     settings = settings.without_weights()
     model = new_model(settings, len(classes), channels, auxiliary)
     head = settings.head.cls
+    with origin.errors_name_it():
+        weights = _plain_weights(origin, trusted, base)
     model.report = start_from(
         model,
-        _plain_weights(origin, trusted, base),
+        weights,
         init_from,
         float(settings.backbone.settings.get("min_loaded", 0.9)),
         classes.names,
@@ -121,10 +123,12 @@ def inference_of(
     """
     values = translate(checkpoint.config)
     layout = memory_layout(values["trainer"]["channels_last"], device.type == "cuda")
-    model = restored_model(checkpoint, trust, base=base).eval()
+    with checkpoint.errors_name_it():
+        model = restored_model(checkpoint, trust, base=base).eval()
+        sizing = sizing_of(values)
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     windows = {key: value for key, value in (("tile", tile), ("overlap", overlap)) if value is not None}
-    sizing = replace(sizing_of(values), **windows)  # type: ignore[arg-type]
+    sizing = replace(sizing, **windows)  # type: ignore[arg-type]
     return Inference(model, sizing, device, partial(autocast, device, precision), layout)
 
 

@@ -51,8 +51,9 @@ def evaluation_data(config: Values, checkpoint: Checkpoint, trust: Trust) -> Eva
     if config.get("dataset") is None:
         values = translate(checkpoint.config)
         print_paths(values, "dataset")
-        dataset = _opened(values["dataset"], trust)
-        check_names_exist(checkpoint.splits, dataset.names)
+        with checkpoint.errors_name_it():
+            dataset = _opened(values["dataset"], trust)
+            check_names_exist(checkpoint.splits, dataset.names)
         return EvaluationData(dataset, checkpoint.splits, dataset.notes)
     keys = RecordedConfig(config).overridden_keys
     dataset = _opened(_read_alike(config["dataset"], checkpoint, keys), None)

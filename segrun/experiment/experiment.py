@@ -86,10 +86,10 @@ class DataSettings:
             partial(values.get("dataset"), "dataset", trust=trust, base=Dataset),
             sizing_of(values),
             _built(values, "augment", trust, Augment),
-            to_dataclass(values["split"], SplitSettings, "split"),
-            to_dataclass(values["rules"], Rules, "rules"),
+            to_dataclass(values.get("split"), SplitSettings, "split"),
+            to_dataclass(values.get("rules"), Rules, "rules"),
             check_value(values.get("labels", "all"), labels, "labels"),
-            check_value(values["seed"], NonNegativeInt, "seed"),
+            check_value(values.get("seed"), NonNegativeInt, "seed"),
             check_value(values.get("test", True), bool, "test"),
         )
 
@@ -152,7 +152,7 @@ class Experiment:
             strategy_of(values, trust),
             _built(values, "freeze", trust, FreezeSchedule),
             regularizers_of(values, trust),
-            to_dataclass(values["trainer"], TrainerSettings, "trainer"),
+            to_dataclass(values.get("trainer"), TrainerSettings, "trainer"),
             _built(values, "optimizer", trust, OptimizerFactory),
             _built(values, "schedule", trust, Schedule),
             trackers_of(values, trust),
@@ -166,7 +166,7 @@ class Experiment:
 
 def sizing_of(values: Values) -> Sizing:
     """Raises RequestError for a setting that is not allowed."""
-    return to_dataclass(values["sizing"], Sizing, "sizing")
+    return to_dataclass(values.get("sizing"), Sizing, "sizing")
 
 
 def strategy_of(values: Values, trust: Trust = None) -> Strategy:

@@ -51,10 +51,11 @@ def load_predictor(
     kind: Any = Dataset
     with contextlib.suppress(RequestError):  # a class of the user's own, which predicting does without
         kind = locate_class(settings["_target_"], "dataset", trust)
-    if not issubclass(kind, Dataset):
-        raise RequestError(f"{saved.path}: dataset._target_={settings['_target_']}: must be a Dataset.")
-    intensity = settings.get("intensity")
-    scaling = Intensity(to_dataclass(intensity, IntensitySettings, "dataset.intensity")) if intensity else None
-    reader = kind.reader(settings, saved.weights["mean"].numel())
+    with saved.errors_name_it():
+        if not issubclass(kind, Dataset):
+            raise RequestError(f"dataset._target_={settings['_target_']}: must be a Dataset.")
+        intensity = settings.get("intensity")
+        scaling = Intensity(to_dataclass(intensity, IntensitySettings, "dataset.intensity")) if intensity else None
+        reader = kind.reader(settings, saved.weights["mean"].numel())
     turned = settings.get("exif") != "ignore"
     return Predictor(inference, saved.classes, reader, scaling, kind.sidecars, turned)

@@ -117,7 +117,8 @@ def resumed_experiment(config: Mapping[str, Any], resume: Checkpoint, trust: Seq
     own_trackers = any(key.partition(".")[0] == "tracker" for key in keys)
     values["tracker"] = config.get("tracker") if own_trackers else _trackers_without_settings(values)
     print_paths(values, "dataset", "auxiliary")
-    experiment = Experiment.from_config({**values, "tracker": None}, trust)
+    with resume.errors_name_it():
+        experiment = Experiment.from_config({**values, "tracker": None}, trust)
     trackers = trackers_of(values, None if own_trackers else trust)
     return replace(experiment, config=RecordedConfig(values), trackers=trackers)
 

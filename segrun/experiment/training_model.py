@@ -27,7 +27,8 @@ def adapted_model(
         model = initial_model(experiment.model, origin, trusted, classes, channels, auxiliary, base)
         return model, experiment.strategy.adapt(model)
     resume = replace(resume, config=experiment.config.to_dict())  # the run's own, also where a sweep found the file
-    model = restored_model(resume, experiment.trust, auxiliary)
+    with resume.errors_name_it():
+        model = restored_model(resume, experiment.trust, auxiliary)
     model.report = LoadReport(**resume.training["report"])  # type: ignore[index]  # read_request has checked it
     return model, []
 

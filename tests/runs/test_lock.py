@@ -7,16 +7,21 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import segrun
 from segrun import cli
+from segrun.checkpoints.checkpoint import Checkpoint
 from segrun.engine import loop
-from segrun.errors import Interrupted
+from segrun.errors import Interrupted, RequestError
+from segrun.experiment.request import check_processes
 from segrun.runs.lock import InUseError, lock, wait_until_free
+from segrun.types import ClassMap
 from tests.conftest import QUICK, stopped_after
 
 HOLD = """
@@ -100,6 +105,7 @@ def test_a_second_resume_of_a_folder_is_refused(elsewhere: Path, capsys: pytest.
         holder.kill()
         os.kill(worker, signal.SIGKILL)
         holder.wait()
+    assert torch.load("run/last.ckpt", weights_only=True)["training"]["processes"] == 1
     assert segrun.train(["resume=run"]).folder == Path("run")
     assert not Path("run/.lock").exists()
 
@@ -122,3 +128,16 @@ def test_a_running_training_holds_its_folder_also_where_it_is_new(
     with stopped_after(1), pytest.raises(Interrupted):
         segrun.train([*QUICK, "strategy=scratch"])
     assert len(refused) == 1 and f"process {os.getpid()} on " in refused[0]
+
+
+def test_another_number_of_processes_is_refused(elsewhere: Path) -> None:
+    state = Checkpoint({}, {}, ClassMap((), ()), {}, 1, training={"processes": 2})
+    check_processes(state, 2)
+    check_processes(None, 2)
+    check_processes(replace(state, training={}), 1)  # an older checkpoint
+    with pytest.raises(RequestError) as refused:
+        check_processes(state, 1)
+    assert str(refused.value) == (
+        "resume: 2 processes began this run, and now there are 1. Start 2: "
+        "torchrun --nproc_per_node=2 -m segrun train resume=…"
+    )

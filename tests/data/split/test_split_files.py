@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segrun.data.split.split_files import read_name_list
-from segrun.errors import RequestError
+from segrun.data.split.split_files import read_name_list, read_split
+from segrun.errors import DataError, RequestError
 
 NAMES = tuple(f"i{n:02}" for n in range(20))
 
@@ -28,3 +28,22 @@ def test_an_empty_or_unreadable_list_is_refused(content: bytes, message: str, el
     Path("val.txt").write_bytes(content)
     with pytest.raises(RequestError, match=rf"val\.txt: this split list {message}"):
         read_name_list(Path("val.txt"), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 50_000, "cannot be read as JSON (maximum recursion depth exceeded"),
+        (b'{"train": ["\xff"]}', "cannot be read as JSON ('utf-8' codec can't decode"),
+        (b'{"train": "i01"}', "train: must be a list, not 'i01'."),
+        (b'{"train": [1]}', "train.0: must be text, not 1."),
+        (b'{"trian": ["i01"]}', "trian.[key]: must be 'train', 'val' or 'test', not 'trian'."),
+        (b"[]", "must be a mapping, not a list."),
+    ],
+)
+def test_a_split_file_that_cannot_be_used_is_one_line(content: bytes, message: str, elsewhere: Path) -> None:
+    Path("split.json").write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        read_split(Path("split.json"), NAMES)
+    assert str(refused.value).startswith(f"split.json: {message}") and "\n" not in str(refused.value)
+    assert str(refused.value).endswith('split.file must hold {"train": [names], "val": [names], "test": [names]}.')
