@@ -23,7 +23,7 @@ def load_file(path: Path) -> dict[str, Tensor]:
     """
     content = _content(path)
     if isinstance(content, dict) and content.get("base") and "segrun" in content:
-        raise RequestError(f"{path}: holds only changed weights (trainer.save=delta). Use init_from={path}.")
+        raise RequestError(f"{path}: holds only changed weights (trainer.save=delta). Use init_from={path}, with its base=<file>.")
     tensors = dict(_named_tensors(content, ""))
     if not tensors:
         raise RequestError(f"{path}: holds no state dict of tensors.")
