@@ -44,7 +44,7 @@ class Volume:
     def __init__(self, path: Path) -> None:
         nibabel = import_extra("nibabel", "medical")
         self.path = path
-        with _read_errors(path), nibabel.imageglobals.LoggingOutputSuppressor():
+        with _read_errors(path):
             image = nibabel.load(path)
             self.values, self.shape, dtype = image.dataobj, image.shape, image.get_data_dtype()
             self.affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)
