@@ -99,9 +99,10 @@ def _setting(value: Any, hint: Any, key: str, trust: Trust) -> Any:
     Raises:
         RequestError: The annotation does not allow the value, or no object of this class.
     """
+    options = _options(hint)
     if isinstance(value, Mapping) and "_target_" in value:
-        options = _options(hint)
-        classes = tuple(o for o in options if inspect.isclass(o) and o is not Any and o.__module__ != "builtins")
+        named = (typing.get_origin(option) or option for option in options)  # Callable[[int], int] names Callable
+        classes = tuple(c for c in named if inspect.isclass(c) and c is not Any and c.__module__ != "builtins")
         if not classes and Any not in options:
             raise RequestError(f"{key}: takes no object (_target_); it must be {allowed(hint)}.")
         if not classes and trust is not None:
@@ -111,7 +112,8 @@ def _setting(value: Any, hint: Any, key: str, trust: Trust) -> Any:
             raise RequestError(f"{key}._target_={value['_target_']}: must be {allowed(hint)}.")
         return waiting
     if isinstance(value, list) and any(isinstance(entry, Mapping) and "_target_" in entry for entry in value):
-        entry_hint = next((args[0] for o in _options(hint) if (args := typing.get_args(o))), Any)
+        sequences = (typing.get_args(o)[0] for o in options if typing.get_origin(o) in (Sequence, list, tuple))
+        entry_hint = next(sequences, Any if Any in options else hint)
         return [_setting(entry, entry_hint, f"{key}[{index}]", trust) for index, entry in enumerate(value)]
     return check_value(value, hint, key)
 

@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -251,12 +251,22 @@ class Inner:
         BUILT.append(name)
 
 
+class Ready:
+    def __call__(self, value: int) -> int:
+        return value
+
+
 class Holder:
-    def __init__(
-        self, one: Inner, several: Annotated[Sequence[Inner], MinLen(2)], number: PositiveInt, free=None
-    ) -> None:  # type: ignore[no-untyped-def]
+    def __init__(  # type: ignore[no-untyped-def]
+        self,
+        one: Inner,
+        several: Annotated[Sequence[Inner], MinLen(2)],
+        number: PositiveInt,
+        called: Callable[[int], int] | None = None,
+        free=None,
+    ) -> None:
         BUILT.append("holder")
-        self.one, self.several, self.free = one, several, free
+        self.one, self.several, self.called, self.free = one, several, called, free
 
 
 HERE = __name__
@@ -269,6 +279,8 @@ HOLDER = {"_target_": f"{HERE}.Holder", "one": INNER, "several": [INNER, INNER],
     [
         ({"extra": INNER}, r"^x\.extra: Holder takes no such key"),
         ({"number": 0}, r"^x\.number=0: must be a whole number of at least 1"),
+        ({"number": [INNER]}, r"^x\.number\[0\]: takes no object \(_target_\); it must be a whole number"),
+        ({"called": INNER}, r"^x\.called\._target_=.*Inner: must be a"),
         ({"number": INNER}, r"^x\.number: takes no object \(_target_\); it must be a whole number"),
         ({"several": [INNER, {**INNER, "extra": INNER}]}, r"^x\.several\[1\]\.extra: Inner takes no such key"),
         ({"one": {"_target_": INNER["_target_"]}}, r"^x\.one\.name: has no value"),
@@ -288,8 +300,8 @@ def test_nothing_nested_is_built_before_everything_is_checked(
 
 def test_nested_objects_are_built_where_an_annotation_names_their_class() -> None:
     BUILT.clear()
-    made = build(HOLDER, "x", trust=(HERE,))
-    assert isinstance(made.one, Inner) and len(made.several) == 2
+    made = build({**HOLDER, "called": {"_target_": f"{HERE}.Ready"}}, "x", trust=(HERE,))
+    assert isinstance(made.one, Inner) and len(made.several) == 2 and made.called(3) == 3
     assert BUILT == ["inner", "inner", "inner", "holder"]
     with pytest.raises(RequestError, match=r"^x\.several=.*2 entries or more"):
         build({**HOLDER, "several": [INNER]}, "x")
