@@ -60,8 +60,8 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
                 raise
     except OSError as error:
         if error.errno in FULL:
-            where, needed = f"{FULL[error.errno]} on {path.parent}", f"{max(size, 1e5) / 1e6:,.1f} MB needed for {path.name}"
-            raise ResourceError(f"{where}, {needed}. Older files are kept.") from error
+            where, needed = f"{FULL[error.errno]} on {path.parent}", f"{max(size, 1e5) / 1e6:,.1f} MB needed"
+            raise ResourceError(f"{where}, {needed} for {path.name}. Older files are kept.") from error
         if error.filename == str(temporary):
             raise SegrunError(f"{path}: cannot be written ({error.strerror}).") from error
         raise

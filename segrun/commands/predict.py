@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from typing_extensions import TypedDict
 
 from segrun.config.build import to_dataclass
+from segrun.data.read.images import image_suffixes
 from segrun.data.sets.files import all_files
 from segrun.engine.failures import explained_memory
 from segrun.engine.signals import StopSignal
@@ -182,7 +182,7 @@ def _is_reached_again(file: Path, base: Path) -> bool:
 
 
 def _is_image(file: Path) -> bool:
-    if file.suffix.lower() not in Image.registered_extensions() or file.name.startswith("."):
+    if file.suffix.lower() not in image_suffixes() or file.name.startswith("."):
         return False
     try:
         return file.is_file()

@@ -99,7 +99,7 @@ def test_a_second_run_goes_on_and_never_overwrites(checkpoint: Path, photos: Pat
     Path("masks/Übung 写真/b.png").unlink()
     result = run(checkpoint, photos)
     assert (result.written, result.kept, result.status) == (1, 4, 1)
-    assert result.failed[1].startswith(f"{mask}: is not a mask (cannot identify")
+    assert result.failed[1].startswith(f"{mask}: is not a mask (it is none of")
     assert mask.read_bytes() == b"mine"
     assert Path("masks/Übung 写真/b.png").is_file()
     assert run(checkpoint, photos, "masks", "overwrite=true").written == 5

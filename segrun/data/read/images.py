@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import warnings
 from collections.abc import Callable
@@ -11,13 +12,34 @@ from typing import IO, Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from segrun.data.read.headers import count_pictures, has_wide_planes, is_unknown_tiff
 from segrun.errors import DataError, RequestError, UnreadableError, join_names
 
 PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
+# Pillow would also give EPS files to Ghostscript, and formats without a decoder to plugins.
+FORMATS = frozenset(
+    [
+        "AVIF",
+        "BMP",
+        "DIB",
+        "GIF",
+        "JPEG",
+        "JPEG2000",
+        "MPO",
+        "PCX",
+        "PNG",
+        "PPM",
+        "PSD",
+        "QOI",
+        "SGI",
+        "TGA",
+        "TIFF",
+        "WEBP",
+    ]
+)
 MAX_PIXELS = 1_000_000_000  # of a picture, in place of Pillow's 178,956,970; a larger one may be a decompression bomb
 ERRORS = (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, MemoryError, Image.DecompressionBombError)
 Exif = Literal["apply", "ignore"]  # whether pictures are turned as their EXIF orientation says
@@ -74,17 +96,32 @@ def has_palette(path: Path) -> bool:
     return False
 
 
+@functools.cache
+def image_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read and that this Pillow knows."""
+    Image.init()
+    return tuple(sorted(FORMATS & Image.OPEN.keys()))
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of image files, in lower case and with their dot."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
 def _open(file: IO[bytes]) -> Image.Image:
     """Read the header of a picture of any size. Pillow's limit is a global of the process: it is put back at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            return Image.open(file)
+            return Image.open(file, formats=image_formats())
+        except UnidentifiedImageError:
+            raise UnidentifiedImageError(f"it is none of {', '.join(image_formats())}") from None
         except Image.DecompressionBombError:
             with _pillow_limit:
                 limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
                 try:
-                    return Image.open(file)
+                    return Image.open(file, formats=image_formats())
                 finally:
                     Image.MAX_IMAGE_PIXELS = limit
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from segrun.data.dataset import Dataset
-from segrun.data.read.images import read_image
+from segrun.data.read.images import image_suffixes, read_image
 from segrun.data.sets.classes import read_classes
 from segrun.data.sets.files import visible_files
 from segrun.errors import DataError, UnreadableError
@@ -196,6 +195,6 @@ def is_file(path: Path) -> bool:
 
 def list_images(folder: Path) -> list[str]:
     """Image files in a folder and its subfolders, without hidden ones, as paths relative to the folder."""
-    suffixes = Image.registered_extensions()
+    suffixes = image_suffixes()
     paths = (path for path in visible_files(folder) if path.suffix.lower() in suffixes)
     return [path.relative_to(folder).as_posix() for path in paths]

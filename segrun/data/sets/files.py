@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
-
 from segrun.data.dataset import SPLITS
+from segrun.data.read.images import image_suffixes
 from segrun.errors import RequestError, join_names
 
 Pair = tuple[Path, Path]  # image, mask
@@ -104,7 +103,7 @@ def list_files(
         folder: Where to look.
         report: Takes a note with the number of files that have another suffix, and a problem for each two files that
             share a name.
-        suffixes: With their dot, in lower case; None for all that Pillow reads.
+        suffixes: With their dot, in lower case; None for all that are read.
         layout: What `dataset.root` must hold, for the message.
 
     Raises:
@@ -112,7 +111,7 @@ def list_files(
     """
     if not folder.is_dir():
         raise RequestError(f"{folder}: there is no such folder. dataset.root must hold {layout or folder.name}.")
-    known = set(Image.registered_extensions() if suffixes is None else suffixes)
+    known = image_suffixes() if suffixes is None else set(suffixes)
     files: dict[str, Path] = {}
     others = 0
     for path in visible_files(folder):

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from segrun.checksum import is_intact
 from segrun.errors import RequestError
 
 Normalisation = tuple[list[float], list[float]]  # mean and standard deviation per image channel, in [0, 1]
@@ -23,7 +24,9 @@ def load_file(path: Path) -> dict[str, Tensor]:
     """
     content = _content(path)
     if isinstance(content, dict) and content.get("base") and "segrun" in content:
-        raise RequestError(f"{path}: holds only changed weights (trainer.save=delta). Use init_from={path}, with its base=<file>.")
+        raise RequestError(
+            f"{path}: holds only changed weights (trainer.save=delta). Use init_from={path}, with its base=<file>."
+        )
     tensors = dict(_named_tensors(content, ""))
     if not tensors:
         raise RequestError(f"{path}: holds no state dict of tensors.")
@@ -38,6 +41,8 @@ def stored_normalisation(state: Mapping[str, Tensor]) -> Normalisation | None:
 
 
 def _content(path: Path) -> Any:
+    if not is_intact(path):
+        raise RequestError(f"{path}: no weights file (it is damaged or truncated). Use another copy.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,19 @@ def test_wide_planes_that_pillow_misreads_are_refused() -> None:
     tifffile.imwrite("x.tif", values, photometric="rgb", planarconfig="separate")
     with pytest.raises(UnreadableError, match=r"x\.tif: holds planes of more than 8 bits"):
         read_image(Path("x.tif"))
+
+
+def test_no_other_program_decodes_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: list[object] = []
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda self, *words, **options: programs.append(words))
+    monkeypatch.setattr("shutil.which", lambda name, **options: f"/usr/bin/{name}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (4, 4)).save(path, "EPS")
+    with contextlib.suppress(Exception), Image.open(path) as image:
+        image.load()
+    assert programs  # Pillow by itself calls Ghostscript
+    programs.clear()
+    with pytest.raises(UnreadableError, match=r"photo.png: cannot be read as an image .it is none of .*PNG"):
+        open_image(path)
+    assert not programs
