@@ -82,7 +82,7 @@ def like(example: Any) -> Any:
     """The schema of what has the keys and types of an example; an empty mapping stands for any numbers by name."""
     if isinstance(example, Mapping):
         keys = {key: like(value) for key, value in example.items()}
-        return TypedDict("Like", keys) if keys else Mapping[str, float]  # type: ignore[operator]
+        return _typed_dict(keys) if keys else Mapping[str, float]
     return Any if example is None else type(example)
 
 
@@ -100,12 +100,15 @@ def errors_name(path: Path | None) -> Iterator[None]:
 @functools.lru_cache(maxsize=64)
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     if dataclasses.is_dataclass(schema):  # in strict mode pydantic would accept nothing but an instance
-        hints = typing.get_type_hints(schema, include_extras=True)
-        schema = TypedDict(schema.__name__, hints)  # type: ignore[attr-defined,operator,union-attr]
+        schema = _typed_dict(typing.get_type_hints(schema, include_extras=True))
     if is_typeddict(schema):
         schema.__pydantic_config__ = _STRICT
         return TypeAdapter(schema)
     return TypeAdapter(schema, config=_STRICT)
+
+
+def _typed_dict(keys: Mapping[str, Any]) -> Any:
+    return TypedDict("Content", dict(keys))  # type: ignore[operator]
 
 
 def _shown(value: Any) -> str:

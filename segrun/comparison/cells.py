@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from segrun.comparison.runs import RESULT_FILE, Run
+from segrun.comparison.result_files import RESULT_FILE
+from segrun.comparison.runs import Run
 from segrun.config.keys import keys_that
 from segrun.config.recorded import NONE
 from segrun.errors import RequestError, join_names

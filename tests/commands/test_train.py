@@ -19,7 +19,7 @@ import segrun
 from segrun import cli
 from segrun.data.sets.shapes import Shapes
 from segrun.engine import loop
-from segrun.errors import Interrupted, RequestError, SegrunError
+from segrun.errors import DataError, Interrupted, RequestError, SegrunError
 from tests.conftest import QUICK, stopped_after
 
 SCRATCH = [*QUICK, "strategy=scratch"]
@@ -190,8 +190,12 @@ def test_metrics_are_cut_back_to_the_checkpoint(elsewhere: Path) -> None:
     from segrun.report.metrics_file import MetricsFile
 
     path = elsewhere / "metrics.jsonl"
-    path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n')
-    assert MetricsFile(path, epochs_done=1).lines == ['{"epoch": 1}']
+    rows = [f'{{"epoch": {epoch}, "step": 4, "loss": 0.1}}' for epoch in (1, 2, 3)]
+    path.write_text("".join(f"{row}\n" for row in rows))
+    assert MetricsFile(path, epochs_done=1).lines == rows[:1]
+    path.write_text(f"{rows[0]}\n{rows[1][:-1]}\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl:2: cannot be read as JSON .* Correct the line, or delete"):
+        MetricsFile(path, epochs_done=1)
 
 
 def test_a_loss_that_is_no_number_names_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
