@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 import weakref
@@ -130,7 +131,7 @@ def worker_error(error: Exception, timeout: float) -> ResourceError | None:
         error: An error of torch.
         timeout: As for `LoadedStream`.
     """
-    text = str(error)
+    text = f"{error} {error.__cause__ or ''}"  # the cause names the signal
     if not text.startswith("DataLoader "):
         return None
     if "timed out" in text:
@@ -140,9 +141,10 @@ def worker_error(error: Exception, timeout: float) -> ResourceError | None:
         )
     if "Bus error" in text:
         return ResourceError(f"a loader process died: /dev/shm is full. {SHARED_MEMORY_CURE}")
+    killed = re.search(r"killed by signal: \w+", text)
     return ResourceError(
-        f"{_reason(error).rstrip('.')}. Often memory is short: use fewer processes (trainer.workers=0: none), or a "
-        "smaller trainer.cache."
+        f"a loader process died ({killed[0] if killed else _reason(error)}). Often memory is short: use fewer of them "
+        "(trainer.workers=0: none), or a smaller trainer.cache."
     )
 
 
