@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import pytest
 from annotated_types import Ge, MaxLen, MinLen
 
-from segrun.config.build import build, partial, to_dataclass
+from segrun.config.build import Partial, build, partial, to_dataclass
 from segrun.data.dataset import Dataset
 from segrun.engine.optimizers import AdamW
 from segrun.engine.schedules import Schedule
@@ -315,7 +315,7 @@ def test_without_an_annotation_only_the_users_own_config_nests_an_object() -> No
 
 def test_a_checkpoints_backbone_names_no_weights() -> None:
     recorded = {**composed("train")["backbone"], "weights": "http://127.0.0.1:9/x.pth"}
-    waiting = partial(recorded, "backbone", trust=())
+    waiting: Partial[Backbone] = partial(recorded, "backbone", trust=())
     assert waiting.settings["weights"] == "none" and waiting.settings["wheel"] is None
     assert partial(recorded, "backbone").settings["weights"] == "http://127.0.0.1:9/x.pth"
 
