@@ -65,9 +65,9 @@ def published_backbone(values: Mapping[str, Any]) -> Partial[Backbone] | None:
     if option not in {file.stem for file in (conf_dir() / "backbone").glob("*.yaml")}:
         return None
     shipped = compose("describe", [f"backbone={option}", "++backbone.name="])["backbone"]  # timm's has no default
-    if shipped["_target_"] != recorded.get("_target_"):
-        return None
     settings = {key: value for key, value in shipped.items() if value != ""}
     settings |= {key: recorded[key] for key in OWN_SETTINGS if key in recorded}
+    if any(value != recorded.get(key) for key, value in settings.items() if key not in ("weights", "wheel")):
+        return None  # not the shipped backbone, or that of another version of segrun
     found: Partial[Backbone] = partial(settings, "backbone", base=Backbone)
     return found.replace(weights=Published(weights))
