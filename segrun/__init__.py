@@ -41,9 +41,7 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     return result
 
 
-def load(
-    checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = (), base: str | None = None
-) -> Predictor:
+def load(checkpoint: str | Path, device: str = "auto", trust: Sequence[str] = (), base: str | None = None) -> Predictor:
     """A predictor from a checkpoint.
 
     Args:

@@ -165,7 +165,7 @@ def test_candidates_are_mixed_with_the_trained_weights_also_after_one_of_them_wa
         estimate(*args)
 
     monkeypatch.setattr(candidates, "update_batch_norm", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         segrun.train([*words, "output=parts"])
     monkeypatch.setattr(candidates, "update_batch_norm", estimate)
     tried.clear()
