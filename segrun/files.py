@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from segrun.errors import RequestError, ResourceError, SegrunError
 from segrun.names import PATH_BYTES, visible
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FULL = {
     errno.ENOSPC: "no space left",
@@ -42,8 +46,8 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
     if temporary.is_symlink():
         temporary.unlink()  # nobody but segrun makes such a file
     try:
-        with temporary.open("ab") as file:
-            if not _lock(file):
+        with _claimed(temporary) as is_free:
+            if not is_free:
                 temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
             try:
                 yield temporary
@@ -67,13 +71,19 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
         raise
 
 
-def _lock(file: IO[bytes]) -> bool:
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
     """Whether no other process writes to the file; where the system has no such locks, this is assumed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno != errno.EWOULDBLOCK
-    return True
+    if fcntl is None:
+        yield True
+        return
+    with path.open("ab") as file:
+        is_free = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            is_free = error.errno != errno.EWOULDBLOCK
+        yield is_free
 
 
 def _append(path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import threading
@@ -20,6 +19,11 @@ from pathlib import Path
 from segrun.errors import RequestError
 from segrun.files import ensure_dir, refuse_link
 from segrun.report.terminal import print_line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FILE = ".lock"
 _holders: dict[Path, int] = {}  # threads of this process by what they hold: record locks tell only processes apart
@@ -34,7 +38,8 @@ class InUseError(RequestError):
 def lock(folder: Path, file: str = FILE, subject: str = "run folder") -> Iterator[None]:
     """Hold a folder, which is made where it is missing. A thread may hold it twice.
 
-    Where several processes train together, the first one holds it. Where the file system has no locks, nothing is held.
+    Where several processes train together, the first one holds it. Where there are no such locks (Windows, some file
+    systems), nothing is held.
 
     Args:
         folder: The folder.
@@ -54,6 +59,9 @@ def lock(folder: Path, file: str = FILE, subject: str = "run folder") -> Iterato
     ensure_dir(folder)
     for written in (folder, *sorted(folder.iterdir())) if file == FILE else (path,):
         refuse_link(written)
+    if fcntl is None:
+        yield
+        return
     with _holders_change:
         if path in _holders:
             raise _in_use(folder, path, subject)
