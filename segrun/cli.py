@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from segrun.engine.signals import sigterm_interrupts
-from segrun.errors import Interrupted, RequestError, SegrunError, suggest
+from segrun.errors import Interrupted, RequestError, ResourceError, SegrunError, suggest
 from segrun.names import visible
 
 # command -> (its primary config in conf/, its module in segrun.commands, what it does)
@@ -67,6 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            fail(ResourceError("out of memory: the model, the images or the batch are too large for this machine."))
         fail(SegrunError(f"{type(error).__name__}: {str(error).strip() or 'no message'}"), hint=True)
     finally:
         gc.enable()

@@ -177,7 +177,16 @@ def _completed(
     """The model of a checkpoint that holds only what differs from its base, which is loaded again."""
     channels = checkpoint.weights["mean"].numel()
     backbone, init_from = base_start(checkpoint, settings.backbone, base)
-    model = initial_model(replace(settings, backbone=backbone), init_from, trust or (), checkpoint.classes, channels)
+    settings = replace(settings, backbone=backbone)
+    try:
+        model = initial_model(settings, init_from, trust or (), checkpoint.classes, channels)
+    except RequestError as error:
+        if base is not None:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise RequestError(
+            f"{reason}\nThe checkpoint holds only what differs from them: base=<weights file>."
+        ) from error
     loaded = model.report.matched
     strategy.adapt(model)
     delta.load_delta(model, checkpoint.weights, str(checkpoint.base), loaded)

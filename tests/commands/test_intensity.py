@@ -177,5 +177,5 @@ def test_predict_reads_scientific_tiff(trained: Path, network_inputs: list[torch
     tifffile.imwrite("tiff/stack.tif", np.stack([values] * 3), imagej=True, metadata={"axes": "ZYX"})
     done = predict.run(compose("predict", [f"checkpoint={trained}", "input=tiff", "output=out", "device=cpu"]))
     assert done.written == 1
-    assert "stack.tif: holds uint16 values along ZYX" in done.unreadable[0]
+    assert "stack.tif: holds uint16 values along ZYX" in done.failed[0]
     np.testing.assert_allclose(network_inputs[0][0], expected(picture, ends["low"][0], ends["high"][0]), atol=1e-6)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -309,9 +310,23 @@ cli.main(sys.argv[1:])
 )
 def test_a_lost_process_is_reported_with_the_command_that_continues(fault: str, message: str, elsewhere: Path) -> None:
     (elsewhere / "ranks.py").write_text(RANKS.format(fault=fault))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "ranks.py"]
-    words = ["train", *SCRATCH, "trainer.timeout=10"]
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300)
-    assert done.returncode != 0
-    assert f"segrun: {message}" in done.stderr and RESUME in done.stderr
+    words = [sys.executable, "ranks.py", "train", *SCRATCH, "trainer.timeout=10"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    # without a launcher, which would end the first process before it has said anything
+    first, second = (
+        subprocess.Popen(
+            words, stderr=subprocess.PIPE, text=True, env={**os.environ, **where, "RANK": rank, "LOCAL_RANK": rank}
+        )
+        for rank in "01"
+    )
+    try:
+        _, error = first.communicate(timeout=300)
+    finally:
+        second.kill()
+        second.communicate()
+    assert first.returncode == 1
+    assert f"segrun: {message}" in error and RESUME in error
     assert (run_folder() / "last.ckpt").is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -12,11 +12,13 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from segrun.errors import RequestError, UnreadableError, join_names
 from segrun.types import ClassMap
 
-# as YAML gives them: a class may be named 0 or true
-ClassName = str | int | bool
+# as YAML gives them
+ClassName = str | int | float | bool | None
 ClassColour = Annotated[Sequence[Annotated[int, Ge(0), Le(255)]], MinLen(3), MaxLen(3)]
 Classes = Sequence[ClassName] | Mapping[ClassName, ClassColour]
 NULLS = ("", "~", "null", "Null", "NULL")  # how YAML writes that there is no value
+# "auto" refuses masks of 0 and 255 beside masks of 0 and 1; with "index", 255 means "no label" in all of them
+MaskValues = Literal["auto", "index"]
 IgnoreIndex = Annotated[int, Ge(-(2**31)), Le(2**32 - 1)]  # what a mask file of integers can hold
 
 
@@ -81,10 +83,10 @@ def read_classes(root: Path, classes: Classes | None) -> ClassMap:
             f"{root}: the classes are not known. Give dataset.classes=[background,…] in the order of their values, "
             "or write classes.txt (one name per line)."
         )
-    if isinstance(entries, Sequence | Mapping) and any(isinstance(name, bool) for name in entries):
+    if isinstance(entries, Sequence | Mapping) and any(isinstance(name, bool | float | None) for name in entries):
         raise RequestError(
-            "dataset.classes: true and false are truth values in YAML. Write names in quotes: "
-            '\'dataset.classes=["true","false"]\'.'
+            "dataset.classes: true, false, null and numbers with a point are no names in YAML. Write them in quotes: "
+            '\'dataset.classes=["true","1.0"]\'.'
         )
     if not _is_list_of_names(entries) and not _is_mapping_to_colours(entries):
         raise RequestError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.masks import read_mask_values
 from segrun.data.read.raw import Raw
-from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
 from segrun.data.sets.dicom_files import Series, is_dicom, order_series, read_slice, slice_name
 from segrun.data.sets.files import FileReport, dataset_root, visible_files
 from segrun.data.sets.nifti_files import MAX_DISTANCE, elsewhere, open_volumes
@@ -44,6 +44,7 @@ class Dicom(VolumeSlices):
         empty: Whether slices that hold nothing but the first class are images, too, or left out.
         ignore_index: The value in masks that means "no label".
         intensity: How raw values become [0, 1].
+        masks: See `MaskValues`.
 
     Raises:
         MissingExtraError: pydicom is not installed.
@@ -60,6 +61,7 @@ class Dicom(VolumeSlices):
         empty: EmptySlices,
         ignore_index: IgnoreIndex,
         intensity: IntensitySettings,
+        masks: MaskValues = "index",
     ) -> None:
         import_extra("pydicom", "medical")
         if series is not None and len(set(series)) < len(series):
@@ -67,6 +69,7 @@ class Dicom(VolumeSlices):
         self.root = dataset_root(root)
         self.channels, self.ignore_index = 1 if series is None else len(series), ignore_index
         self.intensity = Intensity(intensity)
+        self.guessed_index = masks == "auto" and ignore_index == 255
         self.classes = read_classes(self.root, classes)
         check_ignore_index(self.classes, ignore_index)
         report = FileReport()

@@ -17,7 +17,7 @@ from torch import Tensor
 from segrun.data.raw_dataset import RawDataset
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.masks import decode_mask
-from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
 from segrun.data.sets.files import FileReport, Pair, add_prefix, dataset_root, list_pairs, split_folders
 from segrun.data.sets.raster import (
     Window,
@@ -25,6 +25,7 @@ from segrun.data.sets.raster import (
     data_bands,
     georeference_xml,
     has_grid,
+    is_full,
     is_georeferenced,
     open_raster,
     read_labels,
@@ -40,12 +41,13 @@ LAYOUT = "images/ and masks/ with .tif files, or train/, val/ and optionally tes
 
 @dataclass(frozen=True)
 class Scene:
-    """A raster and its mask; height and width in pixels."""
+    """A raster and its mask; height and width in pixels; whether the headers declare no nodata."""
 
     image: Path
     mask: Path
     height: int
     width: int
+    is_full: bool
 
 
 class GeoTiff(RawDataset):
@@ -69,6 +71,7 @@ class GeoTiff(RawDataset):
             than the distance at which places look alike.
         ignore_index: The value in masks that means "no label", besides their nodata value.
         intensity: How stored values become [0, 1]. Scale and offset in a header are not applied.
+        masks: See `MaskValues`.
 
     Raises:
         MissingExtraError: rasterio is not installed.
@@ -87,6 +90,7 @@ class GeoTiff(RawDataset):
         blocks: PositiveInt | None,
         ignore_index: IgnoreIndex,
         intensity: IntensitySettings,
+        masks: MaskValues = "index",
     ) -> None:
         if overlap >= tile:
             raise RequestError(f"dataset.tile={tile} dataset.overlap={overlap}: the overlap must be below the tile.")
@@ -108,7 +112,11 @@ class GeoTiff(RawDataset):
             message = f"{self.root}: no pair of image and mask (same name, .tif) can be used."
             raise DataError("\n".join([message, *first_problem]))
         self.channels = len(self.bands)
-        self._note_small_scenes(report)
+        small = [name for name, scene in self.scenes.items() if min(scene.height, scene.width) < tile]
+        if small:
+            report.notes.append(f"{len(small)} scenes smaller than a tile are padded with void: {join_names(small)}")
+        has_void = small or not all(scene.is_full for scene in self.scenes.values())
+        self.guessed_index = masks == "auto" and ignore_index == 255 and not has_void
         self.names = tuple(
             f"{name}/{row:06}_{column:06}"
             for name, scene in self.scenes.items()
@@ -186,11 +194,6 @@ class GeoTiff(RawDataset):
             pairs.update(add_prefix(split, found))
         return pairs
 
-    def _note_small_scenes(self, report: FileReport) -> None:
-        small = [name for name, scene in self.scenes.items() if min(scene.height, scene.width) < self.tile]
-        if small:
-            report.notes.append(f"{len(small)} scenes smaller than a tile are padded with void: {join_names(small)}")
-
 
 def parse_tile_name(name: str) -> tuple[str, int, int]:
     """A tile's scene, first row and first column."""
@@ -223,7 +226,7 @@ def _list_scenes(
                 chosen = chosen or data_bands(image)
                 _check_bands(image, image_file, chosen, exactly=bands is None)
                 check_headers(image, mask, classes)
-                scenes[name] = Scene(image_file, mask_file, image.height, image.width)
+                scenes[name] = Scene(image_file, mask_file, image.height, image.width, is_full(image) and is_full(mask))
                 dtypes.update(image.dtypes)
                 if not (has_grid(image) and has_grid(mask)):
                     without_grid[is_georeferenced(image) and is_georeferenced(mask)] += 1

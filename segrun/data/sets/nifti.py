@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw
 from segrun.data.sets.annotated import read_json, take, take_name
-from segrun.data.sets.classes import Classes, IgnoreIndex, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
 from segrun.data.sets.files import COMPLETE_OR_ALLOW, FileReport, dataset_root, list_files, pair_files
 from segrun.data.sets.nifti_files import MAX_DISTANCE, Volume, elsewhere, open_volumes
 from segrun.data.sets.volumes import EmptySlices, VolumeSlices
@@ -60,6 +60,7 @@ class Nifti(VolumeSlices):
         ignore_index: The value in labels that means "no label".
         allow_unpaired: Leave out images without a label and labels without an image, instead of refusing them.
         intensity: How raw values become [0, 1].
+        masks: See `MaskValues`.
 
     Raises:
         MissingExtraError: nibabel is not installed.
@@ -77,11 +78,12 @@ class Nifti(VolumeSlices):
         ignore_index: IgnoreIndex,
         allow_unpaired: bool,
         intensity: IntensitySettings,
+        masks: MaskValues = "index",
     ) -> None:
         import_extra("nibabel", "medical")
-        self.root = dataset_root(root)
+        self.root, self.intensity = dataset_root(root), Intensity(intensity)
         self.channels, self.codes, self.ignore_index = channels, ORIENTATIONS[axis], ignore_index
-        self.intensity = Intensity(intensity)
+        self.guessed_index = masks == "auto" and ignore_index == 255
         if classes is None:
             classes = decathlon_classes(self.root / "dataset.json")
         self.classes = read_classes(self.root, classes)

@@ -131,6 +131,11 @@ def data_bands(raster: Any) -> tuple[int, ...]:
     return tuple(band for band, colour in colours if colour.name != "alpha")
 
 
+def is_full(raster: Any) -> bool:
+    """Whether the header declares no nodata: no value, mask band or alpha."""
+    return all(flag.name == "all_valid" for flags in raster.mask_flag_enums for flag in flags)
+
+
 def has_grid(raster: Any) -> bool:
     """Whether the header places the raster by an affine transform."""
     return not raster.transform.is_identity

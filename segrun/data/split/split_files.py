@@ -21,6 +21,8 @@ def read_split(path: Path, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Raises:
         RequestError: A file cannot be read, names an image that is not in the data set, or there is no train or val.
     """
+    if not path.exists():
+        raise RequestError(f"split.file={path}: there is no such file or folder.")
     splits = _read_lists(path, known) if path.is_dir() else _read_json(path, known)
     missing = [split for split in ("train", "val") if not splits.get(split)]
     if missing:

@@ -20,6 +20,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.checks import refuse_mixed_masks
 from segrun.data.scan.scan import scan_all
 from segrun.data.sets.geotiff import GeoTiff
 from segrun.errors import DataError, RequestError
@@ -104,6 +105,19 @@ def test_a_raster_smaller_than_a_tile_is_filled_up_with_void_and_that_is_said() 
     assert sample.image.shape == (2, 4, 4) and (sample.image[:, 3] == 0).all() and (sample.image[:, :3] > 0).all()
     assert sample.mask.tolist() == [[1] * 4] * 3 + [[VOID] * 4]
     assert "1 scenes smaller than a tile are padded with void: a" in data.notes
+
+
+def test_masks_of_0_and_255_beside_masks_of_0_and_1_are_refused_unless_void_may_be_nodata() -> None:
+    for name, value in (("a", 255), ("b", 1)):
+        scene(name, mask=np.full((10, 13), value, np.uint8) * (np.arange(13) > 5))
+    data = tiles(masks="auto")
+    with pytest.raises(
+        DataError, match=r"9 masks hold 0 and 255 \(a/000000_000004\), 9 hold 0 and 1 \(b/000000_000004\)"
+    ):
+        refuse_mixed_masks(data, data.names)
+    refuse_mixed_masks(tiles(masks="index"), data.names)
+    scene("a", mask=np.full((10, 13), 255, np.uint8), mask_header={"nodata": 255})
+    refuse_mixed_masks(tiles(masks="auto"), data.names)
 
 
 def test_bands_come_in_the_order_asked_for() -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segrun.data.read.intensity import IntensitySettings
+from segrun.data.scan.checks import refuse_mixed_masks
 from segrun.data.scan.scan import scan_all
 from segrun.data.sets.nifti import Nifti
 from segrun.data.sets.nifti_files import Volume, open_volumes
@@ -303,6 +304,16 @@ def test_files_that_are_no_volumes_are_said_by_name() -> None:
         nifti().raw("b/000")
     nibabel.save(nibabel.Nifti1Image(VOXELS[..., 0], np.eye(4)), "task/imagesTr/b.nii.gz")
     assert "b.nii.gz: has the shape (4, 5)" in nifti().problems[0]
+
+
+def test_labels_of_0_and_255_beside_labels_of_0_and_1_are_refused() -> None:
+    cases("a", "b")
+    saved("task/labelsTr/a.nii", (LABELS > 0) * np.uint8(255))
+    saved("task/labelsTr/b.nii", (LABELS > 0) * np.uint8(1))
+    data = nifti(masks="auto")
+    with pytest.raises(DataError, match=r"masks hold 0 and 255 \(a/00\d\), \d hold 0 and 1 \(b/00\d\)"):
+        refuse_mixed_masks(data, data.names)
+    refuse_mixed_masks(nifti(masks="index"), data.names)
 
 
 def test_labels_that_are_no_classes_are_refused() -> None:
