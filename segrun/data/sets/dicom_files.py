@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.errors import DataError, MissingExtraError, UnreadableError, import_extra
+from segrun.errors import DataError, MissingExtraError, UnreadableError, import_extra, join_names
 
 MAX_POSITION_DIFFERENCE = 0.1  # mm between slices of two series that share a grid
 MIN_SLICE_DISTANCE = 1e-3  # mm, or slice numbers; two slices that are closer lie at the same position
@@ -87,9 +87,10 @@ def _order_slices(paths: tuple[Path, ...]) -> Series:
         elif all(header.get("InstanceNumber") is not None for header in headers):
             positions = [float(header.InstanceNumber) for header in headers]
         else:
+            without = [path.name for path, h in zip(paths, headers, strict=True) if h.get("InstanceNumber") is None]
             raise DataError(
-                f"{paths[0].parent}: not all files state ImagePositionPatient or InstanceNumber, so their order is "
-                "unknown. Export the series again with one of them."
+                f"{paths[0].parent}: the order of the slices is unknown: no InstanceNumber in {join_names(without)}, and "
+                "not all files state ImagePositionPatient. If a header is damaged, export the series again."
             )
         order = np.argsort(positions)
         ordered_positions = tuple(positions[index] for index in order)
