@@ -89,8 +89,8 @@ def _order_slices(paths: tuple[Path, ...]) -> Series:
         else:
             without = [path.name for path, h in zip(paths, headers, strict=True) if h.get("InstanceNumber") is None]
             raise DataError(
-                f"{paths[0].parent}: the order of the slices is unknown: no InstanceNumber in {join_names(without)}, and "
-                "not all files state ImagePositionPatient. If a header is damaged, export the series again."
+                f"{paths[0].parent}: the order of the slices is unknown: no InstanceNumber in {join_names(without)}, "
+                "and not all files state ImagePositionPatient. If a header is damaged, export the series again."
             )
         order = np.argsort(positions)
         ordered_positions = tuple(positions[index] for index in order)
