@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 os.environ["HF_HUB_OFFLINE"] = "1"  # before its client reads it
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)  # two workers, two cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored by what runs in the background
 
 # a run of seconds: small images, few epochs, a small head
 QUICK = [
