@@ -277,7 +277,7 @@ def interrupted(side: Side, folder: Path) -> Path:
             run = wait_for_epochs(process, home, FINISHED_EPOCHS)
             epoch = metrics(run)[-1]
             time.sleep(epoch["seconds"] / 2)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             ended(process)
         saved = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
         steps_per_epoch = epoch["step"] // epoch["epoch"]
