@@ -56,7 +56,7 @@ def read_tiff(path: Path, apply_orientation: bool = True) -> tuple[str, NDArray[
 
     Args:
         path: The file.
-        apply_orientation: Whether to refuse a TIFF that is to be turned, instead of ignoring that.
+        apply_orientation: Whether to refuse a TIFF whose orientation asks for a turn; otherwise it is read as stored.
 
     Raises:
         UnreadableError: It cannot be read, holds several images, or values that stand for others.

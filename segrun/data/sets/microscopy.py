@@ -24,7 +24,7 @@ class Microscopy(RawDataset, Folder):
         allow_unpaired: As for `Folder`.
         channels: Channels of every image.
         intensity: How raw values become [0, 1].
-        exif: As for `Folder`. A TIFF that is to be turned is refused.
+        exif: As for `Folder`. A TIFF whose orientation asks for a turn is refused.
 
     Raises:
         RequestError: As for `Folder`, or the intensity settings contradict each other.
