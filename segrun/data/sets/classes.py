@@ -36,6 +36,11 @@ class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
 
+def guesses_index(masks: MaskValues, ignore_index: int) -> bool:
+    """Whether no setting says that 255 means "no label": see `Dataset.guessed_index`."""
+    return masks == "auto" and ignore_index == 255
+
+
 def read_yaml(file: Path) -> Any:
     """The content of a YAML file, in which every value and every key is text as it is written.
 

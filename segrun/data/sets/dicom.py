@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.masks import read_mask_values
 from segrun.data.read.raw import Raw
-from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, guesses_index, read_classes
 from segrun.data.sets.dicom_files import Series, is_dicom, order_series, read_slice, slice_name
 from segrun.data.sets.files import FileReport, dataset_root, visible_files
 from segrun.data.sets.nifti_files import MAX_DISTANCE, elsewhere, open_volumes
@@ -69,7 +69,7 @@ class Dicom(VolumeSlices):
         self.root = dataset_root(root)
         self.channels, self.ignore_index = 1 if series is None else len(series), ignore_index
         self.intensity = Intensity(intensity)
-        self.guessed_index = masks == "auto" and ignore_index == 255
+        self.guessed_index = guesses_index(masks, ignore_index)
         self.classes = read_classes(self.root, classes)
         check_ignore_index(self.classes, ignore_index)
         report = FileReport()

@@ -17,7 +17,7 @@ from torch import Tensor
 from segrun.data.raw_dataset import RawDataset
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.masks import decode_mask
-from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, guesses_index, read_classes
 from segrun.data.sets.files import FileReport, Pair, add_prefix, dataset_root, list_pairs, split_folders
 from segrun.data.sets.raster import (
     Window,
@@ -116,7 +116,7 @@ class GeoTiff(RawDataset):
         if small:
             report.notes.append(f"{len(small)} scenes smaller than a tile are padded with void: {join_names(small)}")
         has_void = small or not all(scene.is_full for scene in self.scenes.values())
-        self.guessed_index = masks == "auto" and ignore_index == 255 and not has_void
+        self.guessed_index = guesses_index(masks, ignore_index) and not has_void
         self.names = tuple(
             f"{name}/{row:06}_{column:06}"
             for name, scene in self.scenes.items()

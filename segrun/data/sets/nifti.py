@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segrun.data.read.intensity import Intensity, IntensitySettings
 from segrun.data.read.raw import Raw
 from segrun.data.sets.annotated import read_json, take, take_name
-from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, read_classes
+from segrun.data.sets.classes import Classes, IgnoreIndex, MaskValues, check_ignore_index, guesses_index, read_classes
 from segrun.data.sets.files import COMPLETE_OR_ALLOW, FileReport, dataset_root, list_files, pair_files
 from segrun.data.sets.nifti_files import MAX_DISTANCE, Volume, elsewhere, open_volumes
 from segrun.data.sets.volumes import EmptySlices, VolumeSlices
@@ -83,7 +83,7 @@ class Nifti(VolumeSlices):
         import_extra("nibabel", "medical")
         self.root, self.intensity = dataset_root(root), Intensity(intensity)
         self.channels, self.codes, self.ignore_index = channels, ORIENTATIONS[axis], ignore_index
-        self.guessed_index = masks == "auto" and ignore_index == 255
+        self.guessed_index = guesses_index(masks, ignore_index)
         if classes is None:
             classes = decathlon_classes(self.root / "dataset.json")
         self.classes = read_classes(self.root, classes)
